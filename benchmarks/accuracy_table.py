@@ -95,7 +95,7 @@ def verdict(group: Group) -> str:
     difference, _, high = group.compare(rivals[0])
     if difference >= 0:
         return "best"
-    return "not told apart from the best" if high >= 0 else "below the best"
+    return "not significantly below the best" if high >= 0 else "below the best"
 
 
 def below_frozen(group: Group) -> str:
@@ -157,7 +157,7 @@ def goals(lines: list[dict[str, Any]]) -> list[str]:
     reached = "reached" if good >= GOAL * len(groups) else "not reached"
     frozen = [below_frozen(group) for group in groups if below_frozen(group)]
     return [
-        f"auto is the best or not told apart from it in {good} of {len(groups)} cells,"
+        f"auto is the best or not significantly below it in {good} of {len(groups)} cells,"
         f" {good / len(groups):.0%} (goal: at least {GOAL:.0%}; {reached}).",
         f"auto is below {FROZEN} in {frozen.count('yes')} of {len(frozen)} cells.",
     ]

@@ -10,9 +10,8 @@ import argparse
 
 import numpy as np
 
-from finewright.tasks.calibration import fit_temperature
+from finewright.tasks.calibration import compute_probabilities, fit_temperature
 from finewright.tasks.metrics import calibration_error
-from finewright.tasks.text_classification import probabilities
 
 WORSE = 0.005
 """Nats by which the log loss has to rise to count as worse."""
@@ -21,13 +20,13 @@ WORSE = 0.005
 def draw(num_rows: int, *, num_labels: int, temperature: float, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     """Return scores and labels."""
     scores_NC = rng.normal(size=(num_rows, num_labels)) * 3
-    targets_N = (probabilities(scores_NC).cumsum(axis=1) < rng.random((num_rows, 1))).sum(axis=1).clip(max=num_labels - 1)
+    targets_N = (compute_probabilities(scores_NC).cumsum(axis=1) < rng.random((num_rows, 1))).sum(axis=1).clip(max=num_labels - 1)
     return (scores_NC * temperature).astype(np.float32), targets_N
 
 
 def measure(scores_NC: np.ndarray, targets_N: np.ndarray, temperature: float) -> tuple[float, float]:
     """Return log loss and calibration error."""
-    found_NC = probabilities(scores_NC, temperature=temperature)
+    found_NC = compute_probabilities(scores_NC, temperature=temperature)
     likelihood_N = found_NC[np.arange(len(targets_N)), targets_N].clip(min=np.finfo(float).tiny)
     return float(-np.log(likelihood_N).mean()), calibration_error(found_NC, targets_N)
 

@@ -3,7 +3,7 @@
     python benchmarks/checkpoint_overhead.py [--methods lora,full] [--seconds 900] [--tokens N] [--threads 1] [--model gpt2]
 
 Trains for that long from its first update on, with everything as it is by default, then stops, and prints one JSON object for
-each way, in wall-clock seconds (a save waits for the disk, which processor time would not show):
+each variant, in wall-clock seconds (a save waits for the disk, which processor time would not show):
 
 - `updates`: the updates themselves; validation and planning are not counted anywhere;
 - `saves`: commits by what they were for (`cadence`, `best`, `end`): hashing, writing, syncing, sealing logs, the search for
@@ -82,7 +82,7 @@ class Stopwatch:
 
 
 def measure(model: str, method: str, out: Path, arguments: argparse.Namespace) -> dict[str, Any]:
-    """One way's line."""
+    """The line of one variant."""
     import finewright
     from finewright.core.interrupts import Interrupted, StopRequest
     from finewright.runs import checkpoint, checkpoint_manager

@@ -4,7 +4,7 @@
 
 Every network is a narrow random one of its type's default config: its first layers, so many that each kind of layer is among
 them, without dropout. A step is forward and backward of all weights on 16 texts of the built-in tickets, cut into words, at most
-128. Both ways run in turn on the same weights and texts; the table has their fastest steps in processor time, on one thread, and
+128. Both forms run in turn on the same weights and texts; the table has their fastest steps in processor time, on one thread, and
 the ratio. Types whose default config builds no network are named as failed.
 """
 
@@ -75,11 +75,11 @@ def measure(kind: str, arguments: argparse.Namespace) -> dict[str, Any]:
     drawn = torch.Generator().manual_seed(0)
     ids = [torch.randint(5, VOCABULARY, (length,), generator=drawn).tolist() for length in lengths]
     batch = packing.collate(packing.EncodedSplit(ids, lengths, [0] * len(ids)), range(len(ids)))
-    ways = {"packed": packed, "padded": replace(packed, not_packable="to compare")}
+    forms = {"packed": packed, "padded": replace(packed, not_packable="to compare")}
     attention = {"packed": NAME, "padded": find_stock_attention(network)}
-    seconds: dict[str, list[float]] = {name: [] for name in ways}
+    seconds: dict[str, list[float]] = {name: [] for name in forms}
     for _ in range(arguments.repeats + 1):
-        for name, architecture in ways.items():
+        for name, architecture in forms.items():
             model = PreparedModel(network=network, trainable_module=network, architecture=architecture)
             network.set_attn_implementation(attention[name])
             began = time.process_time()

@@ -5,7 +5,7 @@
 One child process per cell, one thread, CPU-seconds: of so many updates, and of more until the seconds are over; the median
 and the middle half of them. `theory` is what the arithmetic of the products says against the axis's first cell: flat in rows,
 nearly so in classes, a little more with longer texts for attention, and in step with the numbers in the layers for another
-model. The million rows are the embedded messages, each with a number of its own, on their way through the rooms that a run
+model. The million rows are the embedded messages, each with a number of its own, on their way through the modules that a run
 takes before its first update.
 """
 

@@ -56,7 +56,7 @@ def windows(losses: list[float]) -> list[float]:
 def table(lines: list[dict[str, Any]]) -> None:
     """Per method: how far the precisions lie apart with one seed, and how far seeds lie apart with one precision."""
     print(
-        "| model, data, way | updates | float32 | bfloat16 | apart, same seed: mean (most) | seeds apart, float32: mean (least) |"
+        "| model, data, method | updates | float32 | bfloat16 | apart, one seed: mean, most | seeds apart, float32: mean, least |"
     )
     print("|---|---|---|---|---|---|")
     for group in dict.fromkeys((line["model"], line["data"], line["method"]) for line in lines):

@@ -155,7 +155,7 @@ def trainer(method_name: str, num_steps: int, *, bf16: bool, best: bool) -> dict
 
 
 def peer(net: Any, method_name: str, *, dropout: float) -> Any:
-    """The network as PEFT or plain freezing makes it ready for a way."""
+    """The network as PEFT or plain freezing makes it ready for a method."""
     from peft import LoraConfig, PromptTuningConfig, get_peft_model
 
     if method_name == "lora":

@@ -30,8 +30,17 @@ def _quick_proofs(tmp_path_factory):
     gc.freeze()  # what is imported by now is for ever: collecting walks past it, a third of a tiny run's time
     prover = Prover(tmp_path_factory.mktemp("prover") / "log.txt")
     with verify.verifying_with(prover):
-        yield
+        yield prover
     prover.close()
+
+
+@pytest.fixture(scope="module")
+def quick_comparisons(_quick_proofs):
+    """Comparisons start no interpreter of their own; that of tests/comparison/test_compare.py does."""
+    from support.comparison_server import comparing_in_forks
+
+    with comparing_in_forks(_quick_proofs):
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -127,7 +127,7 @@ def test_the_accuracy_table_says_where_the_default_is_as_good_as_the_best(tmp_pa
     assert table[1][4].startswith("-10.0 ("), "on seed 0 alone: 17 against 19 rows"
     assert table[3][4].startswith("+35.0 ("), "who reads no model is in the cells of each"
     assert table[4][4].startswith("+45.0 (")
-    assert "auto: not told apart from the best. Below frozen-regression: no." in first
+    assert "auto: not significantly below the best. Below frozen-regression: no." in first
     assert "auto: below the best. Below frozen-regression: yes." in second
     ending = "in 1 of 2 cells, 50% (goal: at least 95%; not reached).\nauto is below frozen-regression in 1 of 2 cells.\n"
     assert outcome.stdout.endswith(ending)

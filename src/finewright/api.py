@@ -123,16 +123,25 @@ def train(  # noqa: PLR0913  one keyword for each thing a run can be given
         if not value.strip() or "\0" in value:
             raise UserError(f"wanted the {name}, found {value!r}", where=name, fix="a path or a hub id")
     tried = _choose_candidates(method, {**own, **(method_options or {})})
-    out = Path(output_dir) if output_dir else None
-    held_out, shared = None if test is None else to_table(test) or test, cache or DatasetCache()
+    out, shared, on_event = Path(output_dir) if output_dir else None, cache or DatasetCache(), dispatch_to(callbacks)
+    held_out = None if test is None else to_table(test) or test
     shared.take_read_seconds()  # of readings for others, which this run does not count
     if out is None or not RunFolder(out).complete:
-        settings, said = task_choice.choose_task(settings, source, datasets=shared)
-        # a fault in the data is told before the libraries are loaded
-        shared.read(source, options=settings.data, test=held_out, row_kind=tasks.get_task(settings.task).row_kind)
-        if said:
-            dispatch_to(callbacks)(Notice(said, code="task"))
-    extra: Any = {"test": held_out, "out": out, "shared": shared, "on_event": dispatch_to(callbacks), "stop": stop}
+        settings = _check_rows(source, held_out, settings=settings, shared=shared, on_event=on_event)
+    return _start_run(source, tried, settings, test=held_out, out=out, shared=shared, on_event=on_event, stop=stop)
+
+
+def _check_rows(source: Any, test: Any, *, settings: RunConfig, shared: DatasetCache, on_event: Callback) -> RunConfig:
+    """Return the settings with the task that the rows are for. A fault in the data is told before the libraries are loaded."""
+    settings, said = task_choice.choose_task(settings, source, datasets=shared)
+    shared.read(source, options=settings.data, test=test, row_kind=tasks.get_task(settings.task).row_kind)
+    if said:
+        on_event(Notice(said, code="task"))
+    return settings
+
+
+def _start_run(source: Any, tried: list[Method] | Baseline, settings: RunConfig, **extra: Any) -> "Run":
+    """Train the first method that fits, or fit the baseline. `extra`: of both pipelines."""
     with garbage_collection_paused():
         from finewright.runs.run import Run
 
@@ -230,21 +239,7 @@ def plan(
     if _name(method) in baselines.baseline_names():
         what = f"{_name(method)} is a baseline: it is fitted in seconds, and its cost is not planned"
         raise UserError(what, where="method", fix="train it, or plan a fine-tuning method")
-    if isinstance(method, str) and method in ("all", methods.AUTO):
-        tree = _tree(given, options)
-        kinds = methods.methods_by_preference()
-        groups = {kind.name(): methods.split_group(kind.name(), tree.pop(kind.name(), {})) for kind in kinds}
-        if tree.pop("method", {}) or any(training for _, training in groups.values()):
-            fix = "--method NAME, or for the options of a method its name in front, such as lora.rank"
-            raise UserError("options of a method need one method", where="method", fix=fix)
-        settings = config.build_options(RunConfig, tree, elsewhere=methods.option_places())
-        tried = [methods.build_method(name, own) for name, (own, _) in groups.items()]
-    elif isinstance(method, str):
-        settings, own = _config(given, options, method=method)
-        tried = [methods.build_method(method, own)]
-    else:
-        settings, _ = _config(given, options, method=_name(method))
-        tried = [method() if isinstance(method, type) else method]
+    tried, settings = _choose_planned(method, given, options)
     with garbage_collection_paused():
         from finewright.planning import report
         from finewright.training.state import preserving_process_state
@@ -258,6 +253,25 @@ def plan(
             on_method=on_method,
             progress=progress,
         )
+
+
+def _choose_planned(
+    method: Method | type[Method] | str, given: Mapping[str, Any], options: Mapping[str, Any] | None
+) -> tuple[list[Method], RunConfig]:
+    """Return the methods to plan, each with its options, and all other options."""
+    if isinstance(method, str) and method in ("all", methods.AUTO):
+        tree = _tree(given, options)
+        kinds = methods.methods_by_preference()
+        groups = {kind.name(): methods.split_group(kind.name(), tree.pop(kind.name(), {})) for kind in kinds}
+        if tree.pop("method", {}) or any(training for _, training in groups.values()):
+            fix = "--method NAME, or for the options of a method its name in front, such as lora.rank"
+            raise UserError("options of a method need one method", where="method", fix=fix)
+        settings = config.build_options(RunConfig, tree, elsewhere=methods.option_places())
+        return [methods.build_method(name, own) for name, (own, _) in groups.items()], settings
+    settings, own = _config(given, options, method=_name(method))
+    if isinstance(method, str):
+        return [methods.build_method(method, own)], settings
+    return [method() if isinstance(method, type) else method], settings
 
 
 @naming_arguments()

@@ -23,7 +23,7 @@ from finewright.core.errors import ExitCode, UserError
 from finewright.data.dataset import Dataset, read_dataset
 from finewright.data.splits import Example, split_into_folds
 from finewright.tasks import logistic_regression
-from finewright.tasks.text_classification import probabilities
+from finewright.tasks.calibration import compute_probabilities
 
 WORDS = [
     "card",
@@ -79,7 +79,7 @@ def test_it_scores_as_scikit_learn_does(labels, max_ngram):
     fitted = fit(rows, C=10.0, max_ngram=max_ngram)
     texts = [text for text, _ in random_rows(99, labels=labels, count=200)] + ["", "!!!", "unknown words alone", "CARD card Card"]
     wanted = reference(rows, C=10.0, max_ngram=max_ngram).predict_proba(texts)
-    found = probabilities(fitted.model.score(texts))
+    found = compute_probabilities(fitted.model.score(texts))
     np.testing.assert_allclose(found, wanted, atol=1e-6)
     np.testing.assert_array_equal(fitted.probabilities(texts), wanted)
     sure = np.diff(np.sort(wanted, axis=1)[:, -2:], axis=1)[:, 0] > 1e-5  # no tie
@@ -97,7 +97,7 @@ def test_any_text_scores_as_scikit_learn_scores_it(texts):
     if not hasattr(test_any_text_scores_as_scikit_learn_scores_it, "made"):
         test_any_text_scores_as_scikit_learn_scores_it.made = fit(TRAINED, C=1.0).model, reference(TRAINED)
     model, wanted = test_any_text_scores_as_scikit_learn_scores_it.made
-    np.testing.assert_allclose(probabilities(model.score(texts)), wanted.predict_proba(texts), atol=1e-6)
+    np.testing.assert_allclose(compute_probabilities(model.score(texts)), wanted.predict_proba(texts), atol=1e-6)
 
 
 @pytest.mark.parametrize("text", ["A b, c!", "don't stop", "東京 is 1 city", "naïve e\u0301 🙂", "a_b-c", ""])
@@ -115,7 +115,7 @@ def test_a_label_without_training_rows_has_a_probability_of_0(absent, tmp_path):
     fitted = fit(rows, labels=labels, C=1.0)
     fitted.model.save(tmp_path)
     for model in (fitted.model, baselines.load_model(tmp_path)):
-        found = probabilities(model.score([text for text, _ in rows]))
+        found = compute_probabilities(model.score([text for text, _ in rows]))
         assert (found[:, absent] == 0).all()
         wanted = reference(rows).predict_proba([text for text, _ in rows])
         np.testing.assert_allclose(np.delete(found, absent, axis=1), wanted, atol=1e-6)

@@ -15,7 +15,7 @@ from support.comparisons import FAST
 
 
 @pytest.fixture
-def small(tmp_path, monkeypatch):
+def small(tmp_path, monkeypatch, quick_comparisons):
     """Tiny model and data in place of the embedded ones."""
     tiny.folder(tmp_path / "gpt2")
     monkeypatch.setattr(demo, "DATA", tiny.tickets(tmp_path / "tickets.csv", count=60))

@@ -353,7 +353,7 @@ def test_the_mistakes_that_are_shown_are_in_the_order_of_their_confidence(capsys
     measured = classification_metrics(np.array([[0.5, 0.5], [0.5, 0.5]]), np.array([0, 1]), labels=("a", "b"))
     sure = [0.5, 0.9, 0.6, 0.7, 0.4, 0.8]
     worst = [{"label": "a", "predicted": "b", "probability": one, "text": "x"} for one in sure]
-    show_metrics(OutputConsole(), measured | {"worst_mistakes": worst})
+    show_metrics(OutputConsole(), measured | {"worst_mistakes": worst}, measures="labels")
     shown = capsys.readouterr().out.partition("worst mistakes, the surest first: ")[2].splitlines()[1:]
     assert shown == [f"  a, b {one:.2f}  x" for one in (0.9, 0.8, 0.7, 0.6, 0.5)]
 

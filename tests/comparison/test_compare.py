@@ -21,6 +21,7 @@ from finewright.core.errors import UserError
 from finewright.core.events import RunFinished, RunProgress, RunStarted
 from finewright.runs.folder import RunFolder
 from support import sessions, tiny
+from support.comparison_server import comparing_in_forks
 from support.comparisons import FAST
 
 BLOCKED, UNFINISHED = "lora-all-seed1", "scratch-8-seed0"
@@ -44,7 +45,7 @@ def compare(place, out, *, events=None, options=None, source="tickets.csv", **ex
 
 
 @pytest.fixture(scope="module")
-def whole(place):
+def whole(place, _quick_proofs):
     """Two methods, two seeds, two sizes. At the first start a foreign file is where one of the runs should go."""
     extra = {"seeds": 2, "train_sizes": ("8", "all")}
     blocked = place / "whole" / "runs" / BLOCKED
@@ -69,7 +70,8 @@ def whole(place):
     (blocked / "mine.txt").unlink()
     (place / "whole" / "runs" / UNFINISHED / "result.json").unlink()
     again = []
-    second = compare(place, place / "whole", events=again, **extra)
+    with comparing_in_forks(_quick_proofs):  # the first one started an interpreter
+        second = compare(place, place / "whole", events=again, **extra)
     return first, events, foreign, left, second, again
 
 

@@ -19,7 +19,7 @@ WORDS = {"bill|ing": "charged twice", "shipping": "where is my parcel", "urgent"
 
 
 @pytest.fixture(scope="module")
-def compared(tmp_path_factory):
+def compared(tmp_path_factory, quick_comparisons):
     root = tmp_path_factory.mktemp("sets")
     tiny.folder(root / "gpt2")
     draw, lines = random.Random(0), []

@@ -37,7 +37,7 @@ def place(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def compared(place):
+def compared(place, quick_comparisons):
     events = []
     options = {"model": str(place / "llama"), "methods": ["lora", "contrastive"], "seeds": 1, "jobs": 2, "options": FAST}
     found = finewright.compare(place / "data", output_dir=place / "out", callbacks=[events.append], **options)

@@ -15,7 +15,7 @@ from support.comparisons import FAST
 
 
 @pytest.fixture(scope="module")
-def out(tmp_path_factory):
+def out(tmp_path_factory, quick_comparisons):
     root = tmp_path_factory.mktemp("numbers")
     tiny.folder(root / "bert", kind="bert")
     write_rows(root / "rows.csv", count=90)

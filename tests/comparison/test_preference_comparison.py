@@ -15,7 +15,7 @@ FAST = {"training.max_steps": 2, "training.precision": "float32", "training.num_
 
 
 @pytest.mark.parametrize("source", ["pairs", "judged"])
-def test_preferences_are_compared(tmp_path, monkeypatch, source):
+def test_preferences_are_compared(tmp_path, monkeypatch, quick_comparisons, source):
     monkeypatch.setenv("FINEWRIGHT_CACHE", str(tmp_path / "store"))
     chatters.folder(tmp_path / "llama", template=chatters.TEMPLATE)
     preferred.write(tmp_path / "pairs.jsonl", preferred.rows())

@@ -173,7 +173,7 @@ def test_the_report_speaks_of_the_metric_and_of_no_classes(tmp_path):
 def test_the_verdict_says_what_training_was_worth():
     first, second = summary.summarise(made.standing(made.usual()))
     assert first.startswith("By right JSON fields, ")
-    assert "cannot be told apart here; all others are worse" in first
+    assert "do not differ significantly here; all others are worse" in first
     assert "ine-tuning was worth " in second
     assert "the best baseline, nearest-answer" in second
     assert [word for word in CLASS_WORDS if word in f"{first} {second}"] == []

@@ -14,7 +14,7 @@ def sentences(*entries, **options):
     return summary.summarise(made.standing(entries, **options))
 
 
-def test_methods_that_cannot_be_told_apart_are_named_with_their_cost():
+def test_methods_that_do_not_differ_significantly_are_named_with_their_cost():
     first, second = sentences(
         twice("lora", 0.92, number=0),
         twice("full", 0.93, number=2),
@@ -22,7 +22,8 @@ def test_methods_that_cannot_be_told_apart_are_named_with_their_cost():
         made.entry("bag-of-words", 0.75, kind="baseline", number=11),
     )
     assert (
-        "cannot be told apart here; all others are less accurate; lora's saved model is 100 times smaller than full's." in first
+        "do not differ significantly here; all others are less accurate; lora's saved model is 100 times smaller than full's."
+        in first
     )
     assert first.startswith(("lora (", "full ("))
     assert re.match(
@@ -35,23 +36,24 @@ def test_methods_with_the_same_accuracy_tie():
     alike = [made.entry("lora", 0.9), made.entry("qlora", 0.9)]
     first, *_ = sentences(*alike, made.entry("scratch", 0.3, kind="random", number=1))
     assert re.match(r"With one run each, lora and qlora tie for the highest accuracy here, \d\d\.\d%; all others are less", first)
-    assert "cannot be told apart" not in first
+    assert "differ" not in first
     near = made.entry("full", 0.9, number=1)
     first, *_ = sentences(*alike, near, made.entry("scratch", 0.3, kind="random", number=1))
-    leads, _, others = first.partition("cannot be told apart from")
+    leads, _, others = first.partition("; the difference from ")
     assert others, "other rows are right, about as many"
-    assert "full" in leads
+    assert "full (" in others
+    assert "lora and qlora" in leads
 
 
 def test_the_sizes_of_small_models_are_not_mentioned():
     first, *_ = sentences(twice("lora", 0.92, number=0), twice("full", 0.93, number=1))
-    assert "cannot be told apart" in first
+    assert "do not differ significantly" in first
     assert "saved model" not in first
 
 
 def test_the_size_of_a_model_from_random_weights_is_not_mentioned():
     first, *_ = sentences(twice("lora", 0.92, number=0), twice("scratch", 0.92, kind="random", number=2))
-    assert "cannot be told apart" in first
+    assert "do not differ significantly" in first
     assert "saved model" not in first
 
 
@@ -69,7 +71,7 @@ def test_pre_training_that_did_harm_is_a_cost():
 
 def test_too_few_rows_show_nothing():
     first, second = sentences(made.entry("lora", 0.8, rows=12), made.entry("scratch", 0.6, kind="random", number=1, rows=12))
-    assert "cannot be told apart here" in first
+    assert "do not differ significantly here" in first
     assert second.startswith("These rows do not show whether pre-training helps (lora ")
 
 
@@ -81,10 +83,10 @@ def test_a_baseline_that_is_ahead_is_named():
 def test_three_alike_name_the_best_and_all_alike_name_none():
     candidates = [made.entry(name, 0.8, number=number) for number, name in enumerate(("a", "b", "c"))]
     first, *_ = sentences(*candidates, made.entry("majority", 0.3, kind="baseline", number=9))
-    assert "is the most accurate here, and" in first
-    assert "cannot be told apart from it; all others are less accurate" in first
+    assert "is the most accurate here; the difference from" in first
+    assert "is not significant; all others are less accurate" in first
     first, *_ = sentences(*candidates, made.entry("d", 0.8, number=5))
-    assert first.startswith("With one run each, nothing that was tried can be told apart here from d (")
+    assert first.startswith("With one run each, nothing that was tried differs significantly here from d (")
 
 
 def test_one_class_one_method_and_nothing():

@@ -5,7 +5,7 @@ import re
 import pytest
 
 from finewright import baselines, methods
-from finewright.core import config
+from finewright.core import config, option_names
 from finewright.core.config import RunConfig
 from finewright.core.errors import UserError
 
@@ -70,7 +70,7 @@ def test_a_misspelt_group_offers_the_group():
         config.build_options(RunConfig, {"trainig": {"learning_rate": 1}})
 
 
-@pytest.mark.parametrize(("old", "new"), config.OLD_NAMES.items())
+@pytest.mark.parametrize(("old", "new"), option_names.OLD_NAMES.items())
 def test_an_old_name_is_refused_with_the_new_one(old, new):
     group, _, name = old.rpartition(".")
     kinds = {"": RunConfig, "data": config.DataConfig, "training": config.TrainingConfig}

@@ -49,7 +49,7 @@ def test_answers_and_their_end_of_turn_are_learnt_and_nothing_else(template, mak
     tokenizer = chatml(template, make)
     encoded = encode(tokenizer, [TWO_TURNS])
     assert [text.strip() for text in learnt(tokenizer, encoded)] == ["On its way.<|im_end|>", "On Friday.<|im_end|>"]
-    assert encoded.ways == {"marks" if template == chat.MARKED else "prefix": 1}
+    assert encoded.mask_sources == {"marks" if template == chat.MARKED else "prefix": 1}
     assert whole(tokenizer, encoded).count("<s>") == (make is chat.with_start)
 
 
@@ -75,7 +75,9 @@ def test_tokens_are_those_that_the_template_gives_to_others(make, name):
     messages = [one.for_template() for one in TWO_TURNS.messages]
     theirs = tokenizer.apply_chat_template(messages, tokenize=True, return_dict=False)
     own = encoded.ids[len(encoded) - 1].tolist()
-    if "turns" not in encoded.ways:  # else the tokens of a prompt are others before its answer, and the prompt's own count
+    if (
+        "turns" not in encoded.mask_sources
+    ):  # else the tokens of a prompt are others before its answer, and the prompt's own count
         assert own == theirs[: len(own)]
     prompt = tokenizer.apply_chat_template(messages[:-1], add_generation_prompt=True, tokenize=True, return_dict=False)
     assert chat_encoding.encode_prompts(tokenizer, [TWO_TURNS], limit=1000) == [prompt]
@@ -90,7 +92,7 @@ def test_the_marks_of_a_named_template_mean_the_same_to_transformers(make, name)
     how = {"tokenize": True, "return_dict": True, "return_assistant_tokens_mask": True}
     theirs = tokenizer.apply_chat_template(messages, **how)
     own = encoded.ids[0].tolist()
-    assert encoded.ways == {"marks": 1}
+    assert encoded.mask_sources == {"marks": 1}
     assert own == theirs["input_ids"][: len(own)]
     assert encoded.trained[0].astype(int).tolist() == theirs["assistant_masks"][: len(own)]
     assert not any(theirs["assistant_masks"][len(own) :])
@@ -122,7 +124,7 @@ def test_a_template_that_rewrites_earlier_turns_gives_one_sample_for_each_answer
     tokenizer = chatml(chat.THINKING)
     row = talk("a?", "<think>\nhm\n</think>\n\nA.", "b?", "<think>\nso\n</think>\n\nB.")
     encoded = encode(tokenizer, [row])
-    assert encoded.ways == {"turns": 2}
+    assert encoded.mask_sources == {"turns": 2}
     assert encoded.row_of.tolist() == [0, 0]
     assert learnt(tokenizer, encoded, 0) == ["<think>\nhm\n</think>\n\nA.<|im_end|>"]
     assert learnt(tokenizer, encoded, 1) == ["<think>\nso\n</think>\n\nB.<|im_end|>"]
@@ -133,7 +135,7 @@ def test_a_template_that_rewrites_earlier_turns_gives_one_sample_for_each_answer
 def test_a_template_that_changes_earlier_turns_and_keeps_their_length():
     tokenizer = chatml(chat.THINKING.replace("said.split('</think>')[-1].lstrip()", "said | upper"))
     encoded = encode(tokenizer, [talk("a?", "one", "b?", "two")])
-    assert encoded.ways == {"turns": 2}
+    assert encoded.mask_sources == {"turns": 2}
     assert [learnt(tokenizer, encoded, sample) for sample in range(2)] == [["one<|im_end|>"], ["two<|im_end|>"]]
     assert "ONE" in whole(tokenizer, encoded, 1)
 
@@ -223,7 +225,7 @@ def test_the_end_of_a_whole_conversation_does_not_part_its_turns():
     """As Phi-3's template, which writes the end of text after the last turn alone."""
     tokenizer = chatml(chat.CHATML.replace("{% if add", "{% if not add_generation_prompt %}{{ eos_token }}{% endif %}{% if add"))
     encoded = encode(tokenizer, [TWO_TURNS])
-    assert encoded.ways == {"prefix": 1}
+    assert encoded.mask_sources == {"prefix": 1}
     assert learnt(tokenizer, encoded) == ["On its way.<|im_end|>", "On Friday.<|im_end|>"]
 
 

@@ -15,7 +15,7 @@ from finewright.data.conversations import Conversation, Message, conversation_of
 from finewright.data.tables import to_table
 from support.chat import talk
 
-KNOBS = DataConfig()
+OPTIONS = DataConfig()
 
 
 def read(source, *, test=None, **options):
@@ -164,7 +164,7 @@ def test_faults_name_the_line_of_the_file(tmp_path):
 
 def test_a_text_file_has_one_text_a_line(tmp_path):
     (tmp_path / "a.txt").write_text("Once upon a time, there was a fox.\n\nThe fox slept\nAnd woke.\n")
-    assert dataset_module.detect_row_kind(tmp_path / "a.txt", options=KNOBS) == ("conversation", "texts without labels")
+    assert dataset_module.detect_row_kind(tmp_path / "a.txt", options=OPTIONS) == ("conversation", "texts without labels")
     dataset = read(tmp_path / "a.txt", test_fraction=0)
     assert [row.text for row in dataset.train] == ["Once upon a time, there was a fox.", "The fox slept", "And woke."]
     assert [row.where for row in dataset.train] == ["a.txt:1", "a.txt:3", "a.txt:4"]
@@ -175,7 +175,7 @@ def test_a_text_file_has_one_text_a_line(tmp_path):
 def test_a_folder_of_texts(tmp_path):
     for name, text in (("b.txt", "one\ntwo"), ("a.txt", "three")):
         (tmp_path / name).write_text(text)
-    assert dataset_module.detect_row_kind(tmp_path, options=KNOBS)[0] == "conversation"
+    assert dataset_module.detect_row_kind(tmp_path, options=OPTIONS)[0] == "conversation"
     dataset = read(tmp_path, test_fraction=0)
     assert [(row.text, row.where) for row in dataset.train] == [("three", "a.txt"), ("one\ntwo", "b.txt")]
     (tmp_path / "s").mkdir()
@@ -202,19 +202,19 @@ def test_the_kind_is_found_and_the_rows_are_read_in_one_reading(tmp_path, monkey
     real = source_tables.readers.read_file
     monkeypatch.setattr(source_tables.readers, "read_file", lambda path, *a, **k: opened.append(path.name) or real(path, *a, **k))
     cache = dataset_module.DatasetCache()
-    kind, reason = cache.detect_row_kind(jsonl(tmp_path / "a.jsonl", pairs(30)), options=KNOBS)
+    kind, reason = cache.detect_row_kind(jsonl(tmp_path / "a.jsonl", pairs(30)), options=OPTIONS)
     assert (kind, reason) == ("conversation", "the columns are those of prompts with answers ('prompt', 'completion')")
-    found = cache.read(tmp_path / "a.jsonl", options=KNOBS, row_kind=kind)
+    found = cache.read(tmp_path / "a.jsonl", options=OPTIONS, row_kind=kind)
     assert opened == ["a.jsonl"]
-    assert cache.read(tmp_path / "a.jsonl", options=KNOBS, row_kind=kind) is found
+    assert cache.read(tmp_path / "a.jsonl", options=OPTIONS, row_kind=kind) is found
     assert cache.take_read_seconds() > 0
     assert found.fingerprint == read(tmp_path / "a.jsonl").fingerprint
 
 
 def test_what_cannot_be_read_is_labelled_so_that_reading_says_why(tmp_path):
-    assert dataset_module.detect_row_kind(tmp_path / "absent.jsonl", options=KNOBS)[0] == "labelled"
+    assert dataset_module.detect_row_kind(tmp_path / "absent.jsonl", options=OPTIONS)[0] == "labelled"
     (tmp_path / "bad.jsonl").write_text('{"messages": [')
-    assert dataset_module.detect_row_kind(tmp_path / "bad.jsonl", options=KNOBS)[0] == "labelled"
+    assert dataset_module.detect_row_kind(tmp_path / "bad.jsonl", options=OPTIONS)[0] == "labelled"
 
 
 def test_rows_in_memory():
@@ -234,9 +234,9 @@ def test_prompts_without_answers(tmp_path):
     rows = dataset_module.read_prompts(tmp_path / "p.txt", options=options, as_messages=False).rows
     assert [(row.text, row.form) for row in rows] == [("Who?", "text"), ("Where?", "text")]
     for table in ([{"prompt": "a"}], [{"question": "a", "id": 1}], [{"messages": [{"role": "user", "content": "a"}]}]):
-        found = dataset_module.read_prompts(to_table(table), options=KNOBS, as_messages=True).rows
+        found = dataset_module.read_prompts(to_table(table), options=OPTIONS, as_messages=True).rows
         assert [(one.role, one.content) for one in found[0].messages] == [("user", "a")]
-    answered = dataset_module.read_prompts(to_table(pairs(1)), options=KNOBS, as_messages=True).rows
+    answered = dataset_module.read_prompts(to_table(pairs(1)), options=OPTIONS, as_messages=True).rows
     assert answered[0].label == "answer 0"
     with pytest.raises(UserError, match="the prompt is empty"):
-        dataset_module.read_prompts(to_table([{"prompt": " "}]), options=KNOBS, as_messages=True)
+        dataset_module.read_prompts(to_table([{"prompt": " "}]), options=OPTIONS, as_messages=True)

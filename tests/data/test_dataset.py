@@ -18,7 +18,7 @@ from finewright.data import dataset as dataset_module
 from finewright.data import readers, source_tables, splits
 from support.texts import read_texts
 
-KNOBS = DataConfig()
+OPTIONS = DataConfig()
 
 
 def jsonl(path, rows):
@@ -42,11 +42,11 @@ def test_a_split_parts_the_rows_and_keeps_every_label(labels, fraction, seed):
 
 
 def test_missing_splits_are_held_out_and_said(tmp_path):
-    dataset = dataset_module.read_dataset(jsonl(tmp_path / "a.jsonl", many(240)), options=KNOBS)
+    dataset = dataset_module.read_dataset(jsonl(tmp_path / "a.jsonl", many(240)), options=OPTIONS)
     assert (len(dataset.train), len(dataset.validation), len(dataset.test)) == (184, 20, 36)
     assert "no test file: 36 of 240 rows held out, stratified by label, seed 0" in dataset.notes
     assert dataset.labels == ("a", "b")
-    again = dataset_module.read_dataset(tmp_path / "a.jsonl", options=KNOBS)
+    again = dataset_module.read_dataset(tmp_path / "a.jsonl", options=OPTIONS)
     assert again.fingerprint == dataset.fingerprint
     other = dataset_module.read_dataset(tmp_path / "a.jsonl", options=DataConfig(split_seed=1))
     assert other.fingerprint != dataset.fingerprint
@@ -55,7 +55,7 @@ def test_missing_splits_are_held_out_and_said(tmp_path):
 def test_few_rows_are_all_trained_on(tmp_path, monkeypatch):
     """A tenth of them would show little, and training needs every row; a file or a wanted share still counts."""
     monkeypatch.setattr(splits, "LEAST_VALIDATION_ROWS", 20)
-    dataset = dataset_module.read_dataset(jsonl(tmp_path / "a.jsonl", many(200)), options=KNOBS)
+    dataset = dataset_module.read_dataset(jsonl(tmp_path / "a.jsonl", many(200)), options=OPTIONS)
     assert (len(dataset.train), len(dataset.validation), len(dataset.test)) == (170, 0, 30)
     what = "no validation file, and a tenth of 170 rows would show little: all of them are trained on"
     assert f"{what}; data.validation_fraction=0.1 keeps some" in dataset.notes
@@ -107,27 +107,27 @@ def test_a_folder_brings_its_own_splits(tmp_path):
     jsonl(tmp_path / "train.jsonl", many(20))
     jsonl(tmp_path / "dev.jsonl", many(6))
     (tmp_path / "test.csv").write_text("text,label\nx,a\ny,b\n")
-    dataset = dataset_module.read_dataset(tmp_path, options=KNOBS)
+    dataset = dataset_module.read_dataset(tmp_path, options=OPTIONS)
     assert (len(dataset.train), len(dataset.validation), len(dataset.test)) == (20, 6, 2)
     (tmp_path / "train.csv").write_text("text,label\n")
     with pytest.raises(UserError, match=r"several files for the train split: train\.csv, train\.jsonl"):
-        dataset_module.read_dataset(tmp_path, options=KNOBS)
+        dataset_module.read_dataset(tmp_path, options=OPTIONS)
 
 
 def test_a_test_file_can_be_named(tmp_path):
     train, test = jsonl(tmp_path / "a.jsonl", many(20)), jsonl(tmp_path / "b.jsonl", many(4))
-    assert len(dataset_module.read_dataset(train, options=KNOBS, test=test).test) == 4
+    assert len(dataset_module.read_dataset(train, options=OPTIONS, test=test).test) == 4
 
 
 def test_a_folder_without_training_rows(tmp_path):
     (tmp_path / "notes.md").write_text("x")
     with pytest.raises(UserError, match=r"no train file; the folder has notes\.md"):
-        dataset_module.read_dataset(tmp_path, options=KNOBS)
+        dataset_module.read_dataset(tmp_path, options=OPTIONS)
 
 
 def test_guessed_columns_are_said_aloud(tmp_path):
     rows = [{"Sentence": f"t{index}", "category": "ab"[index % 2]} for index in range(20)]
-    dataset = dataset_module.read_dataset(jsonl(tmp_path / "a.jsonl", rows), options=KNOBS)
+    dataset = dataset_module.read_dataset(jsonl(tmp_path / "a.jsonl", rows), options=OPTIONS)
     assert "text column: 'Sentence' (guessed; --text-column changes it)" in dataset.notes
     assert "label column: 'category' (guessed; --label-column changes it)" in dataset.notes
 
@@ -137,7 +137,7 @@ def test_columns_can_be_named_and_are_looked_for(tmp_path):
     dataset = dataset_module.read_dataset(path, options=DataConfig(text_column="body_text", label_column="y"))
     assert dataset.labels == ("a", "b")
     with pytest.raises(UserError, match=r"no text column; the columns are body_text, y\n.*--text-column NAME"):
-        dataset_module.read_dataset(path, options=KNOBS)
+        dataset_module.read_dataset(path, options=OPTIONS)
     with pytest.raises(UserError, match=r"no column 'bodytext', no label column; .*\n.*did you mean 'body_text'"):
         dataset_module.read_dataset(path, options=DataConfig(text_column="bodytext"))
 
@@ -162,7 +162,7 @@ def test_columns_can_be_named_and_are_looked_for(tmp_path):
 )
 def test_labels_keep_their_names(tmp_path, values, labels):
     rows = [{"text": f"t{index}", "label": values[index % 2]} for index in range(20)]
-    assert dataset_module.read_dataset(jsonl(tmp_path / "a.jsonl", rows), options=KNOBS).labels == labels
+    assert dataset_module.read_dataset(jsonl(tmp_path / "a.jsonl", rows), options=OPTIONS).labels == labels
 
 
 BAD = [
@@ -184,7 +184,7 @@ BAD = [
 def test_every_bad_row_is_named(tmp_path):
     path = jsonl(tmp_path / "a.jsonl", [*many(4), *BAD])
     with pytest.raises(UserError) as caught:
-        dataset_module.read_dataset(path, options=KNOBS)
+        dataset_module.read_dataset(path, options=OPTIONS)
     faults = [
         "text is empty",
         "text is empty",
@@ -223,12 +223,12 @@ def test_unseen_labels_can_be_left_out(tmp_path):
 )
 def test_the_kind_of_the_labels(tmp_path, values, kind):
     rows = [{"text": f"t{index}", "label": values[index % 2]} for index in range(20)]
-    assert dataset_module.read_dataset(jsonl(tmp_path / "a.jsonl", rows), options=KNOBS).label_kind == kind
+    assert dataset_module.read_dataset(jsonl(tmp_path / "a.jsonl", rows), options=OPTIONS).label_kind == kind
 
 
 def test_spaces_around_a_label_are_taken_off_and_that_is_said(tmp_path):
     rows = [{"text": f"t{index}", "label": ("pos", " pos", "neg")[index % 3]} for index in range(30)]
-    dataset = dataset_module.read_dataset(jsonl(tmp_path / "a.jsonl", rows), options=KNOBS)
+    dataset = dataset_module.read_dataset(jsonl(tmp_path / "a.jsonl", rows), options=OPTIONS)
     assert dataset.labels == ("neg", "pos")
     assert "a.jsonl: 10 labels had spaces around, which were removed" in dataset.notes
 
@@ -236,14 +236,14 @@ def test_spaces_around_a_label_are_taken_off_and_that_is_said(tmp_path):
 def test_a_label_that_json_makes_infinite_is_refused(tmp_path):
     (tmp_path / "a.jsonl").write_text('{"text": "x", "label": 1e400}\n')
     with pytest.raises(UserError, match=r"a\.jsonl:1: wanted one label, found inf"):
-        dataset_module.read_dataset(tmp_path / "a.jsonl", options=KNOBS)
+        dataset_module.read_dataset(tmp_path / "a.jsonl", options=OPTIONS)
 
 
 def test_missing_numbers_of_parquet_are_missing_labels(tmp_path):
     table = pyarrow.table({"text": [f"t{index}" for index in range(4)], "label": [1.0, 2.0, float("nan"), None]})
     pyarrow.parquet.write_table(table, tmp_path / "a.parquet")
     with pytest.raises(UserError, match=r"a\.parquet: row 3: no label\na\.parquet: row 4: no label"):
-        dataset_module.read_rows(tmp_path / "a.parquet", options=KNOBS)
+        dataset_module.read_rows(tmp_path / "a.parquet", options=OPTIONS)
     rows, notes = dataset_module.read_rows(tmp_path / "a.parquet", options=DataConfig(skip_invalid_rows=True))
     assert [row.label for row in rows] == ["1", "2"]
     assert notes == ["2 rows dropped: a.parquet: row 3: no label; a.parquet: row 4: no label"]
@@ -251,7 +251,7 @@ def test_missing_numbers_of_parquet_are_missing_labels(tmp_path):
 
 def test_an_exact_name_wins_over_a_guess(tmp_path):
     path = jsonl(tmp_path / "a.jsonl", [{"Text": "no", "sentence": "no", **row} for row in many(20)])
-    dataset = dataset_module.read_dataset(path, options=KNOBS)
+    dataset = dataset_module.read_dataset(path, options=OPTIONS)
     assert dataset.train[0].text.startswith("text number")
     assert not any("guessed" in note for note in dataset.notes)
 
@@ -259,7 +259,7 @@ def test_an_exact_name_wins_over_a_guess(tmp_path):
 def test_a_column_that_the_first_row_lacks_is_found(tmp_path):
     path = jsonl(tmp_path / "a.jsonl", [{"text": "x"}, *many(4)])
     with pytest.raises(UserError, match=r"^a\.jsonl:1: no label\n"):
-        dataset_module.read_dataset(path, options=KNOBS)
+        dataset_module.read_dataset(path, options=OPTIONS)
 
 
 def test_one_column_cannot_be_both(tmp_path):
@@ -270,7 +270,7 @@ def test_one_column_cannot_be_both(tmp_path):
 def test_many_columns_are_not_all_listed(tmp_path):
     path = jsonl(tmp_path / "a.jsonl", [{f"c{index}": 1 for index in range(1000)}])
     with pytest.raises(UserError, match=r"c18, c19 and 980 more"):
-        dataset_module.read_dataset(path, options=KNOBS)
+        dataset_module.read_dataset(path, options=OPTIONS)
 
 
 def test_the_fingerprint_sees_every_text_label_and_the_order(tmp_path):
@@ -289,7 +289,7 @@ def test_the_fingerprint_sees_every_text_label_and_the_order(tmp_path):
 def test_a_validation_file_without_a_test_file(tmp_path):
     jsonl(tmp_path / "train.jsonl", many(100))
     jsonl(tmp_path / "valid.jsonl", many(6))
-    dataset = dataset_module.read_dataset(tmp_path, options=KNOBS)
+    dataset = dataset_module.read_dataset(tmp_path, options=OPTIONS)
     assert (len(dataset.train), len(dataset.validation), len(dataset.test)) == (84, 6, 16)
     assert dataset.notes == ["no test file: 16 of 100 rows held out, stratified by label, seed 0"]
 
@@ -297,7 +297,7 @@ def test_a_validation_file_without_a_test_file(tmp_path):
 def test_a_named_test_file_takes_the_place_of_the_one_in_the_folder(tmp_path):
     jsonl(tmp_path / "train.jsonl", many(20))
     jsonl(tmp_path / "test.jsonl", many(6))
-    dataset = dataset_module.read_dataset(tmp_path, options=KNOBS, test=jsonl(tmp_path / "other.jsonl", many(4)))
+    dataset = dataset_module.read_dataset(tmp_path, options=OPTIONS, test=jsonl(tmp_path / "other.jsonl", many(4)))
     assert len(dataset.test) == 4
     assert f"the data's own test rows (6) are replaced by {tmp_path / 'other.jsonl'}" in dataset.notes
 
@@ -305,10 +305,10 @@ def test_a_named_test_file_takes_the_place_of_the_one_in_the_folder(tmp_path):
 def test_a_link_that_leads_nowhere_and_a_name_no_file_can_have(tmp_path):
     (tmp_path / "loop.csv").symlink_to("loop.csv")
     with pytest.raises(UserError, match="a link that leads nowhere"):
-        dataset_module.read_dataset(tmp_path / "loop.csv", options=KNOBS)
+        dataset_module.read_dataset(tmp_path / "loop.csv", options=OPTIONS)
     for name in ("x" * 300 + ".csv", "a\0b.csv", "no/such/folder/a.csv"):
         with pytest.raises(UserError, match="no such file") as caught:
-            dataset_module.read_dataset(name, options=KNOBS)
+            dataset_module.read_dataset(name, options=OPTIONS)
         assert caught.value.code == ExitCode.BAD_DATA
 
 
@@ -332,7 +332,7 @@ def test_labels_of_a_model_are_required():
 def test_a_path_that_is_not_there_offers_the_nearest(tmp_path):
     jsonl(tmp_path / "tickets.jsonl", many(4))
     with pytest.raises(UserError, match=r"no such file\n.*did you mean .*tickets\.jsonl\?"):
-        dataset_module.read_dataset(tmp_path / "tikcets.jsonl", options=KNOBS)
+        dataset_module.read_dataset(tmp_path / "tikcets.jsonl", options=OPTIONS)
 
 
 @pytest.fixture
@@ -354,7 +354,7 @@ def test_a_hub_id_goes_through_datasets(monkeypatch, reachable):
         return {"train": Split({"text": f"t{i}", "label": i % 2} for i in range(20)), "test": Split([{"text": "x", "label": 1}])}
 
     monkeypatch.setitem(sys.modules, "datasets", hub_library(load))
-    dataset = dataset_module.read_dataset("owner/films", options=KNOBS)
+    dataset = dataset_module.read_dataset("owner/films", options=OPTIONS)
     assert dataset.labels == ("neg", "pos")
     assert dataset.test == [splits.Example("x", "pos", "owner/films/test: row 1")]
 
@@ -364,7 +364,7 @@ def test_a_hub_split_without_labels(monkeypatch, reachable):
     loaded = {"train": train, "test": Split([{"text": "x", "label": -1}])}
     monkeypatch.setitem(sys.modules, "datasets", hub_library(lambda identity: loaded))
     with pytest.raises(UserError, match="films/test: row 1: no label"):
-        dataset_module.read_dataset("films", options=KNOBS)
+        dataset_module.read_dataset("films", options=OPTIONS)
     dataset = dataset_module.read_dataset("films", options=DataConfig(skip_invalid_rows=True))
     assert len(dataset.test) == 4
     assert any(note.startswith("no test file: 4 of 20 rows") for note in dataset.notes)
@@ -374,7 +374,7 @@ def test_a_hub_data_set_without_training_rows(monkeypatch, reachable):
     loaded = {"test": Split([{"text": "x", "label": 1}]), "extra": Split()}
     monkeypatch.setitem(sys.modules, "datasets", hub_library(lambda identity: loaded))
     with pytest.raises(UserError, match="films: no train split, found test, extra"):
-        dataset_module.read_dataset("films", options=KNOBS)
+        dataset_module.read_dataset("films", options=OPTIONS)
 
 
 def test_a_typo_of_a_folder_is_offered_when_the_hub_has_no_such_name(tmp_path, monkeypatch, reachable):
@@ -385,7 +385,7 @@ def test_a_typo_of_a_folder_is_offered_when_the_hub_has_no_such_name(tmp_path, m
     monkeypatch.chdir(tmp_path)
     (tmp_path / "tickets").mkdir()
     with pytest.raises(UserError, match=r"did you mean tickets\?"):
-        dataset_module.read_dataset("tikcets", options=KNOBS)
+        dataset_module.read_dataset("tikcets", options=OPTIONS)
 
 
 def test_a_hub_that_cannot_be_reached_is_one_message(monkeypatch, reachable):
@@ -394,23 +394,23 @@ def test_a_hub_that_cannot_be_reached_is_one_message(monkeypatch, reachable):
 
     monkeypatch.setitem(sys.modules, "datasets", hub_library(load))
     with pytest.raises(UserError, match=r"owner/films: cannot load the data set: no route\n.*local file or folder"):
-        dataset_module.read_dataset("owner/films", options=KNOBS)
+        dataset_module.read_dataset("owner/films", options=OPTIONS)
     monkeypatch.setitem(sys.modules, "datasets", None)
     with pytest.raises(UserError, match=r"pip install 'finewright\[hub\]'"):
-        dataset_module.read_dataset("owner/films", options=KNOBS)
+        dataset_module.read_dataset("owner/films", options=OPTIONS)
 
 
 def test_texts_without_labels(tmp_path):
     (tmp_path / "a.txt").write_text("one\n\ntwo\n")
     (tmp_path / "b.csv").write_text("id,text\n1,x\n2,y\n")
-    assert read_texts(tmp_path / "a.txt", options=KNOBS) == ["one", "two"]
-    assert read_texts(tmp_path / "b.csv", options=KNOBS) == ["x", "y"]
+    assert read_texts(tmp_path / "a.txt", options=OPTIONS) == ["one", "two"]
+    assert read_texts(tmp_path / "b.csv", options=OPTIONS) == ["x", "y"]
     assert read_texts(tmp_path / "b.csv", options=DataConfig(text_column="id")) == ["1", "2"]
 
 
 def test_a_text_line_ends_where_a_line_ends(tmp_path):
     (tmp_path / "a").write_bytes("one\u2028still one\r\ntwo\x85still two\nthree\fstill three".encode())
-    texts = read_texts(tmp_path / "a", options=KNOBS)
+    texts = read_texts(tmp_path / "a", options=OPTIONS)
     assert texts == ["one\u2028still one", "two\x85still two", "three\fstill three"]
 
 
@@ -421,12 +421,12 @@ def test_a_row_without_a_text_keeps_its_place(tmp_path):
 
 def test_texts_come_from_a_file(tmp_path):
     with pytest.raises(UserError, match="not a regular file"):
-        read_texts(tmp_path, options=KNOBS)
+        read_texts(tmp_path, options=OPTIONS)
 
 
 def test_rows_of_a_label_share_its_name_and_rows_of_a_file_their_columns(tmp_path):
     path = jsonl(tmp_path / "a.jsonl", [{"text": f"text {index}", "label": "some label"} for index in range(3)])
-    rows, _ = dataset_module.read_rows(path, options=KNOBS)
+    rows, _ = dataset_module.read_rows(path, options=OPTIONS)
     assert rows[0].label is rows[1].label is rows[2].label
     first, second, _ = (list(record.values) for record in readers.read_records(path)[0])
     assert all(one is other for one, other in zip(first, second, strict=True))
@@ -437,7 +437,7 @@ def test_columns_that_nobody_wants_are_not_read_from_parquet(tmp_path):
     broken = pyarrow.Array.from_buffers(pyarrow.string(), 1, [None, ends, pyarrow.py_buffer(b"\xff")])
     table = pyarrow.table({"label": ["a"], "other": broken, " text": ["x"]})
     pyarrow.parquet.write_table(table, tmp_path / "a.parquet")
-    rows, _ = dataset_module.read_rows(tmp_path / "a.parquet", options=KNOBS)
+    rows, _ = dataset_module.read_rows(tmp_path / "a.parquet", options=OPTIONS)
     assert [(row.text, row.label) for row in rows] == [("x", "a")]
     with pytest.raises(UserError, match="not readable as Parquet"):
         dataset_module.read_rows(tmp_path / "a.parquet", options=DataConfig(text_column="sentence"))

@@ -11,7 +11,7 @@ from finewright.inference import predictor, scoring, threads
 from finewright.models import forward, head_init, hub, loading, meta
 from finewright.models.prepared import PreparedModel, Runtime
 from finewright.models.quantization import FourBit
-from finewright.tasks import text_classification
+from finewright.tasks import calibration
 from finewright.tasks.text_classification import TextClassification
 from support import tiny
 
@@ -49,7 +49,7 @@ def test_a_batch_that_does_not_fit_is_split_in_two(monkeypatch):
 
 
 def test_probabilities_are_a_softmax_that_does_not_overflow():
-    probabilities = text_classification.probabilities(np.array([[1000.0, 0.0, 0.0], [0.0, 0.0, 0.0]], dtype=np.float32))
+    probabilities = calibration.compute_probabilities(np.array([[1000.0, 0.0, 0.0], [0.0, 0.0, 0.0]], dtype=np.float32))
     assert probabilities[0].tolist() == [1.0, 0.0, 0.0]
     assert probabilities[1] == pytest.approx([1 / 3] * 3)
 

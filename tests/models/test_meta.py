@@ -97,6 +97,16 @@ def test_a_folder_without_a_tokenizer_has_none(place, tmp_path):
         meta.meta_model(hub.resolve_model(str(tmp_path), weights=False), head_spec=HEAD_SPEC)
 
 
+def test_a_config_beside_a_tokenizer_that_would_be_read_for_ever_is_refused(place, tmp_path):
+    """An adapter's folder needs none, and so nobody else looks at it."""
+    shutil.copytree(place / "gpt2", tmp_path / "deep")
+    (tmp_path / "deep" / "config.json").write_text(json.dumps({"model_type": "qwen2", "num_hidden_layers": 10**6}))
+    network = meta.meta_model(hub.resolve_model(str(place / "gpt2")), head_spec=HEAD_SPEC).network
+    with pytest.raises(UserError, match="num_hidden_layers is 1000000, wanted 1 to 512") as caught:
+        meta.load_tokenizer(tmp_path / "deep", network)
+    assert caught.value.where == str(tmp_path / "deep" / "config.json")
+
+
 def test_random_weights_follow_the_seed(place):
     config = meta.load_config(hub.resolve_model(str(place / "gpt2")), head_spec=HEAD_SPEC)
     drawn = []

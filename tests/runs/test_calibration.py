@@ -16,7 +16,8 @@ from finewright.core.errors import UserError
 from finewright.runs import calibration
 from finewright.runs.schema import CalibrationFile
 from finewright.tasks import calibration as temperature_scaling
-from finewright.tasks.text_classification import TextClassification, probabilities
+from finewright.tasks.calibration import compute_probabilities
+from finewright.tasks.text_classification import TextClassification
 from support import tiny
 from support.commands import call
 
@@ -79,8 +80,8 @@ def test_scores_and_labels_are_those_of_an_uncalibrated_run(run, uncalibrated):
     scores = run.predictor.score(texts)
     assert (scores == uncalibrated.predictor.score(texts)).all()
     assert uncalibrated.result.calibration is None
-    assert_allclose(run.predict_proba(texts), probabilities(scores, temperature=run.result.calibration.temperature))
-    assert_allclose(uncalibrated.predict_proba(texts), probabilities(scores))
+    assert_allclose(run.predict_proba(texts), compute_probabilities(scores, temperature=run.result.calibration.temperature))
+    assert_allclose(uncalibrated.predict_proba(texts), compute_probabilities(scores))
     assert [one["label"] for one in run.predict(texts)] == [one["label"] for one in uncalibrated.predict(texts)]
     ours, others = run.result.metrics.test, uncalibrated.result.metrics.test
     assert (ours.accuracy, run.result.calibration.ece_before) == (others.accuracy, others.calibration_error)
@@ -185,6 +186,6 @@ def test_a_split_that_is_all_right_gives_no_absurd_confidence():
     outputs = np.array([[6.0, 0.0], [0.0, 6.0]] * 100, dtype=np.float32)
     found = calibration.calibrate(TextClassification(("a", "b")), outputs, [0, 1] * 100, wanted="auto")
     sure = found.task.label_probabilities(outputs).max()
-    assert probabilities(outputs).max() <= sure < 0.9999
+    assert compute_probabilities(outputs).max() <= sure < 0.9999
     assert isinstance(found.file, CalibrationFile)
     assert found.metrics["accuracy"] == 1

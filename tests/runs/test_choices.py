@@ -167,7 +167,7 @@ def test_long_prompts_are_cut_alike_for_all_choices_and_a_choice_without_room_is
 
 
 @pytest.mark.slow
-def test_a_comparison_goes_by_the_choices_of_all_rows(place):
+def test_a_comparison_goes_by_the_choices_of_all_rows(place, quick_comparisons):
     options = {"model": str(place / "llama"), "methods": ["lora"], "seeds": 1, "jobs": 1, "options": FAST}
     found = finewright.compare(place / "data", output_dir=place / "compared", **options)
     assert (found.file.metric, found.file.metric_words, found.file.num_scored) == ("choice_accuracy", "choice accuracy", 10)

@@ -92,7 +92,7 @@ def test_labels(place):
     assert told(place, now) == ["  labels: −'shipping', +'refund'"]
 
 
-def test_knobs_rank_seed_and_precision(place):
+def test_options_rank_seed_and_precision(place):
     settings = RunConfig.model_validate({"seed": 3, "training": {"precision": "float32", "learning_rate": 0.5}})
     now = collected(place, settings=settings, method=methods.build_method("lora", {"rank": 4}))
     assert sorted(told(place, now)) == ["  method.rank: 8 → 4", "  seed: 0 → 3", "  training.precision: 'auto' → 'float32'"]
@@ -139,7 +139,7 @@ def test_another_schedule_wants_an_explanation():
     assert caught.value.fix == "--change learning_rate=0.2"
 
 
-def test_a_knob_that_there_was_not_then_had_its_default(place):
+def test_an_option_that_there_was_not_then_had_its_default(place):
     """The next release brings an option: an older run continues, unless the option is set to something else."""
     now = collected(place)
     then = copy.deepcopy(now)
@@ -155,7 +155,7 @@ def test_a_knob_that_there_was_not_then_had_its_default(place):
     assert sorted(fingerprint.differences(then, now)) == ["data.truncation_side: 'right' → 'left'", "method.rank: 8 → 3"]
 
 
-def test_a_schedule_knob_that_there_was_not_then_had_its_default():
+def test_a_schedule_option_that_there_was_not_then_had_its_default():
     fingerprint.check_schedule(
         {}, {"training.lr_scheduler": RunConfig().training.lr_scheduler, "training.learning_rate": 0.1}, [], where=""
     )

@@ -16,7 +16,7 @@ from finewright.planning.candidates import is_worth_trying, tried_methods
 from finewright.planning.defaults import PAIR_STEPS
 from finewright.runs import method_trials, stages
 from finewright.runs.method_trials import Trial
-from finewright.tasks.base import Metric
+from finewright.tasks.measures import Metric
 from support import tiny
 
 ACCURACY = Metric("accuracy", is_share=True)

@@ -110,7 +110,9 @@ def test_every_method_trains_better_than_the_mean_or_says_how_it_does(place, tmp
 
 
 def test_methods_that_need_labels_are_refused(place, tmp_path):
-    with pytest.raises(UserError, match="contrastive draws texts of one label together, and regression has none"):
+    with pytest.raises(
+        UserError, match="contrastive draws texts of one label together, and regression has no one label for each text"
+    ):
         train(place, tmp_path / "run", method="contrastive")
 
 

@@ -14,6 +14,7 @@ from support import tiny
 from support.cards import blocks, run_code
 
 MAX_LENGTH = 12
+TASK_OF_SETS = "multi-label-classification"
 TEXTS = [
     "where is my parcel",
     "charged twice",
@@ -69,7 +70,7 @@ def test_sentence_transformers_gives_the_same_scores(tmp_path, kind, wanted, met
     model = run_code(blocks(run.model)[0])["model"]
     scores = model.encode(TEXTS, convert_to_tensor=True, batch_size=4)
     assert_same(scores, our_scores(run.model))
-    assert scores.std(dim=0).min() > 0, "texts are told apart"
+    assert scores.std(dim=0).min() > 0, "texts have different scores"
 
 
 @pytest.mark.parametrize("dora", [False, True])
@@ -93,6 +94,20 @@ def test_the_result_says_what_is_read_and_why(tmp_path):
     assert made["training.pooling"]["value"] == "mean"
     assert "modules.json" in made["training.pooling"]["reason"]
     assert "library_name: sentence-transformers" in (run.model / "README.md").read_text()
+
+
+def test_the_card_gives_the_probabilities_of_several_labels(tmp_path):
+    """Each label has a probability of its own: a softmax would give others."""
+    pytest.importorskip("sentence_transformers")
+    lines = [{"text": text, "labels": names} for text, names in (("bill", ["a"]), ("bill and ship", ["a", "b"]), ("hello", []))]
+    rows = [line | {"text": f"{line['text']} {number}"} for number, line in enumerate(lines * 8)]
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    options = {"training.max_steps": 2, "training.num_threads": 1, "training.precision": "float32", "task": TASK_OF_SETS}
+    base = make_base(tmp_path / "base", "bert")
+    run = api.train(tmp_path / "rows.jsonl", model=base, method="freeze", output_dir=tmp_path / "run", options=options)
+    found = run_code(blocks(run.folder.model)[0])["probabilities"]
+    expected = run.load(device="cpu").predict_proba(["a text", "another"])
+    torch.testing.assert_close(found.double(), torch.from_numpy(expected).double(), atol=1e-5, rtol=0)
 
 
 def test_prompt_tuning_keeps_the_standard_head(tmp_path):

@@ -1,5 +1,6 @@
 """A server for the tests of `WorkerPool` and `fork_server`: it loads nothing and performs simple requests."""
 
+import gc
 import os
 import signal
 import sys
@@ -20,7 +21,15 @@ def prepare(request):
 
 
 def say(request, notify):
-    notify({"event": "stepped", "said": _said, "parent": os.getppid(), "threads": threading.active_count()})
+    notify(
+        {
+            "event": "stepped",
+            "said": _said,
+            "parent": os.getppid(),
+            "threads": threading.active_count(),
+            "frozen": gc.get_freeze_count(),
+        }
+    )
     sys.stdout.write("something that a library prints")
     sys.stdout.flush()
 

@@ -8,6 +8,7 @@ session is a fork that a SIGKILL ends. Prints one JSON object.
 
 import contextlib
 import functools
+import gc
 import itertools
 import json
 import os
@@ -120,6 +121,8 @@ class KillExperiment:
 
     def run(self, method_name: str, *, kills: int) -> None:
         """One run, killed at most so often, then left to finish."""
+        if method_name not in self.expected:  # few kills hit runs of the first methods alone
+            self.reference(method_name)
         folder, counts = RunFolder(self.root / "run"), self.counts
         work = functools.partial(self.train, folder.path, method_name=method_name, save_steps=self.dice.choice([1, 2, 3, None]))
         instants = (self.dice.uniform(0, self.seconds[method_name]) for _ in range(kills))  # drawn as sessions start
@@ -129,11 +132,9 @@ class KillExperiment:
 
 
 def run_experiment(root: Path, *, kills: int, seed: int, kind: str) -> dict[str, int]:
-    """Kill runs below `root` until so many kills have hit. Fewer kills than methods hit runs of the first methods alone."""
+    """Kill runs below `root` until so many kills have hit, of each method in turn."""
     work = KillExperiment(root, seed=seed, kind=kind)
-    names = METHODS[:kills] if kind == "labels" else ("lora", "full")[:kills]
-    for method_name in names:
-        work.reference(method_name)
+    names = METHODS if kind == "labels" else ("lora", "full")
     while work.counts["kills"] < kills:
         work.run(names[work.counts["runs"] % len(names)], kills=min(MOST_KILLS, kills - work.counts["kills"]))
     return work.counts
@@ -144,6 +145,7 @@ def main() -> None:
     kills, seed = int(sys.argv[1]), int(sys.argv[2]) if len(sys.argv) > 2 else 0
     kind = sys.argv[3] if len(sys.argv) > 3 else "labels"
     memory_meter.measure_memory = unwatched
+    gc.freeze()  # what is imported by now is for ever, here and in every fork
     with tempfile.TemporaryDirectory() as place, sessions.quickly():
         counts = run_experiment(Path(place), kills=kills, seed=seed, kind=kind)
     print(json.dumps({"seed": seed, "kind": kind, **counts}))

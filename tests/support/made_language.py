@@ -12,7 +12,7 @@ from finewright.comparison.statistics import Predictions
 from finewright.data.conversations import Message, conversation_of
 from finewright.runs import schema
 from finewright.runs.folder import RunFolder
-from finewright.tasks.base import Metric
+from finewright.tasks.measures import Metric
 from support.comparisons import run_result
 
 TASK = "text-generation"

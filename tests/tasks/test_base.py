@@ -20,8 +20,9 @@ from finewright.data import packing
 from finewright.data.layout import PackedLayout
 from finewright.inference import scoring
 from finewright.models import acceleration, forward
-from finewright.tasks.base import Metric, Task
+from finewright.tasks.base import Task
 from finewright.tasks.evaluation import Evaluation
+from finewright.tasks.measures import Metric
 from finewright.tasks.text_classification import TextClassification
 from finewright.training import loop
 from support import tiny
@@ -214,5 +215,15 @@ def test_a_task_has_a_name_a_metric_and_the_states_it_reads(name):
 def test_other_packages_import_no_single_task(package):
     for path in (SOURCE / package).rglob("*.py"):
         names = {node.module for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.ImportFrom)}
-        single = r"finewright\.tasks\.(?!base|evaluation|head_weights)\w+"
+        single = r"finewright\.tasks\.(?!base|card_words|evaluation|head_weights|measures)\w+"
         assert not [name for name in names if name and re.fullmatch(single, name)], path.name
+
+
+def test_each_task_says_what_its_metrics_are_about():
+    measures = {name: tasks.get_task(name).measures for name in tasks.task_names()}
+    assert measures["text-classification"] == "labels"
+    assert measures["multi-label-classification"] == "label-sets"
+    assert measures["regression"] == "numbers"
+    assert measures["token-classification"] == "tags"
+    assert {measures["text-generation"], measures["preference"]} == {"values"}
+    assert [name for name in tasks.task_names() if tasks.get_task(name).predicts_numbers] == ["regression"]

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from finewright.tasks import calibration, metrics
-from finewright.tasks.text_classification import TextClassification, probabilities
+from finewright.tasks.calibration import compute_probabilities
+from finewright.tasks.text_classification import TextClassification
 
 LABELS = ("a", "b", "c", "d")
 
@@ -15,12 +16,12 @@ def draw(num_rows, *, temperature=1.0, seed=0):
     """Scores whose probabilities are right after a division by `temperature`, and labels drawn by these."""
     rng = np.random.default_rng(seed)
     scores_NC = rng.normal(size=(num_rows, len(LABELS))) * 3
-    targets_N = (probabilities(scores_NC).cumsum(axis=1) < rng.random((num_rows, 1))).sum(axis=1)
+    targets_N = (compute_probabilities(scores_NC).cumsum(axis=1) < rng.random((num_rows, 1))).sum(axis=1)
     return (scores_NC * temperature).astype(np.float32), targets_N
 
 
 def log_loss(scores_NC, targets_N, temperature):
-    chosen = probabilities(scores_NC, temperature=temperature)[np.arange(len(targets_N)), targets_N]
+    chosen = compute_probabilities(scores_NC, temperature=temperature)[np.arange(len(targets_N)), targets_N]
     return -np.log(chosen.clip(min=1e-300)).mean()
 
 
@@ -47,8 +48,8 @@ def test_other_rows_of_an_overconfident_model_become_calibrated():
     scores_NC, targets_N = draw(calibration.LEAST_ROWS, temperature=2.5, seed=1)
     temperature = calibration.fit_temperature(scores_NC, targets_N)
     new_NC, new_N = draw(5000, temperature=2.5, seed=2)
-    before = metrics.calibration_error(probabilities(new_NC), new_N)
-    after = metrics.calibration_error(probabilities(new_NC, temperature=temperature), new_N)
+    before = metrics.calibration_error(compute_probabilities(new_NC), new_N)
+    after = metrics.calibration_error(compute_probabilities(new_NC, temperature=temperature), new_N)
     assert before > 0.1
     assert after < before / 2
     assert log_loss(new_NC, new_N, temperature) < log_loss(new_NC, new_N, 1.0)
@@ -61,8 +62,8 @@ def test_rows_that_are_all_right_give_no_absurd_confidence(num_rows, margin):
     scores_NC = np.zeros((num_rows, 3), dtype=np.float32)
     scores_NC[:, 1] = margin
     temperature = calibration.fit_temperature(scores_NC, np.ones(num_rows, dtype=int))
-    before = probabilities(scores_NC[:1]).max()
-    after = probabilities(scores_NC[:1], temperature=temperature).max()
+    before = compute_probabilities(scores_NC[:1]).max()
+    after = compute_probabilities(scores_NC[:1], temperature=temperature).max()
     assert calibration.LOWEST < temperature <= 1
     assert before <= after <= max(before, (num_rows + 1) / (num_rows + 2)), "the rule of succession"
 
@@ -102,7 +103,7 @@ def test_the_predicted_label_is_that_of_the_scores(temperature):
     assert measured["accuracy"] == (scores_NC.argmax(axis=1) == targets_N).mean()
     assert measured["loss"] == pytest.approx(log_loss(scores_NC, targets_N, temperature))
     assert measured["calibration_error"] == evaluation.calibration_error()
-    assert evaluation.calibration_error(temperature=1.0) == metrics.calibration_error(probabilities(scores_NC), targets_N)
+    assert evaluation.calibration_error(temperature=1.0) == metrics.calibration_error(compute_probabilities(scores_NC), targets_N)
     sure_N, right_N = evaluation.row_confidences()
     assert sure_N.tolist() == [one["probability"] for one in after]
     assert right_N.mean() == measured["accuracy"]
@@ -111,4 +112,4 @@ def test_the_predicted_label_is_that_of_the_scores(temperature):
 def test_a_temperature_of_one_gives_the_same_bits():
     scores_NC, _ = draw(50)
     shifted = np.exp(scores_NC.astype(np.float64) - scores_NC.max(axis=1, keepdims=True))
-    assert (probabilities(scores_NC, temperature=1.0) == shifted / shifted.sum(axis=1, keepdims=True)).all()
+    assert (compute_probabilities(scores_NC, temperature=1.0) == shifted / shifted.sum(axis=1, keepdims=True)).all()

@@ -5,8 +5,9 @@ import pytest
 from sklearn.linear_model import LogisticRegression
 
 from finewright.tasks import logistic_regression
+from finewright.tasks.calibration import compute_probabilities
 from finewright.tasks.head_weights import HeadNotFitted
-from finewright.tasks.text_classification import TextClassification, probabilities
+from finewright.tasks.text_classification import TextClassification
 
 LABELS = ("a", "b", "c")
 
@@ -29,7 +30,7 @@ def scaled(features, *, center):
 
 
 def loss(scores, targets):
-    return -np.log(probabilities(scores)[np.arange(len(targets)), targets]).mean()
+    return -np.log(compute_probabilities(scores)[np.arange(len(targets)), targets]).mean()
 
 
 def test_with_a_bias_the_scores_are_those_of_a_standardised_regression():
@@ -59,7 +60,7 @@ def test_two_labels_have_two_outputs_with_the_probabilities_of_one_decision(has_
     assert head.weight[0] == pytest.approx(-head.weight[1])
     seen = scaled(features, center=has_bias)
     known = LogisticRegression(C=head.strength, max_iter=500, fit_intercept=has_bias).fit(seen, targets)
-    assert probabilities(head.scores(features)) == pytest.approx(known.predict_proba(seen), abs=2e-3)
+    assert compute_probabilities(head.scores(features)) == pytest.approx(known.predict_proba(seen), abs=2e-3)
 
 
 def test_noise_is_regularised_more_than_what_tells_the_label():
@@ -74,7 +75,7 @@ def test_class_weights_move_the_head_towards_rare_labels():
     targets = np.array([0] * 100 + [1] * 10 + [2] * 10)
     plain = TextClassification(LABELS).fit_head(features, targets, has_bias=True)
     balanced = TextClassification(LABELS, (0.4, 4.0, 4.0)).fit_head(features, targets, has_bias=True)
-    found = [probabilities(head.scores(features)).mean(axis=0)[0] for head in (plain, balanced)]
+    found = [compute_probabilities(head.scores(features)).mean(axis=0)[0] for head in (plain, balanced)]
     assert found[1] < 0.5 < found[0]
 
 
@@ -92,7 +93,7 @@ def test_constant_features_give_the_shares_of_the_labels(has_bias):
     features[:, 0] = 0
     head = TextClassification(LABELS).fit_head(features, targets, has_bias=has_bias)
     slack = 0.01 if has_bias else 0.2  # weights are regularised towards equal shares, a bias is not
-    assert probabilities(head.scores(features))[0] == pytest.approx([0.5, 0.25, 0.25], abs=slack)
+    assert compute_probabilities(head.scores(features))[0] == pytest.approx([0.5, 0.25, 0.25], abs=slack)
 
 
 def test_the_lowest_strength_within_one_standard_error_is_taken(monkeypatch):

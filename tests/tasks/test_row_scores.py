@@ -3,7 +3,7 @@
 import pytest
 
 from finewright.tasks import answer_metrics, get_task
-from finewright.tasks.base import Metric
+from finewright.tasks.measures import Metric
 
 CLASSES, LANGUAGE = get_task("text-classification"), get_task("text-generation")
 ANSWERS = {"metric": "json_fields", "num_rows": 2, "json_fields": 0.75, "json_fields_ci95": [0.5, 1.0]}

@@ -24,7 +24,8 @@ from typing import ClassVar
 
 import numpy as np
 
-from finewright.tasks.base import Metric, Task
+from finewright.tasks.base import Task
+from finewright.tasks.measures import Metric
 from finewright.tasks.evaluation import Evaluation
 
 

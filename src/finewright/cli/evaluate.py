@@ -9,12 +9,12 @@ from finewright.cli.arguments import DATA_FLAGS, Json, Set, data_config
 from finewright.core.errors import UserError
 
 if TYPE_CHECKING:
-    from rich.console import Console
+    from collections.abc import Callable
 
-    from finewright.cli.console import OutputConsole
+    from finewright.cli.console import ErrorConsole, OutputConsole
     from finewright.data.dataset import LabelledRows
     from finewright.inference.evaluation_table import EvaluatedRows
-    from finewright.runs.run import Run
+    from finewright.tasks.measures import Measures
 
 MOST_MATRIX_LABELS = 12
 """Labels up to which the whole confusion matrix is shown; above, the most frequent confusions."""
@@ -54,6 +54,7 @@ def evaluate(
     as_json: Json = False,
 ) -> None:
     """Evaluate a run on other labelled rows."""
+    from finewright import tasks
     from finewright.cli.console import ErrorConsole, OutputConsole, print_json
     from finewright.cli.progress import print_wrapped
     from finewright.data import writers
@@ -69,66 +70,74 @@ def evaluate(
             raise UserError("standard output has the metrics", where="-o", fix="-o FILE")
         writers.check_output(output, found.table, force=force)
     errors = ErrorConsole()
-    for note in found.notes:
-        print_wrapped(errors, note)
     num_trained = reading.count_trained_rows(config, found.rows)
-    if num_trained:
-        print_wrapped(errors, reading.describe_trained_rows(num_trained, len(found.rows)))
+    trained_too = [reading.describe_trained_rows(num_trained, len(found.rows))] if num_trained else []
+    for note in (*found.notes, *trained_too):
+        print_wrapped(errors, note)
+    measured = _measure(run, found, console=errors, abstain=abstain, num_generated=num_generated)
+    notes = []
+    if output is not None:
+        notes = writers.write_table(output, measured.table)
+        notes.append(f"{len(measured.table.records):,} rows with their predictions, the worst first: {output}")
+    if as_json:
+        print_json({**measured.metrics, "num_rows_trained_on": num_trained})
+    else:
+        show_metrics(OutputConsole(), measured.metrics, measures=tasks.get_task(config.task or tasks.DEFAULT).measures)
+    for note in notes:
+        print_wrapped(errors, note)
+
+
+def _measure(
+    run: Path, found: "LabelledRows", *, console: "ErrorConsole", abstain: float | None, num_generated: int | None
+) -> "EvaluatedRows":
+    """Return the evaluation of the rows, with progress on the console, which says too how many texts were cut."""
+    from finewright.cli.progress import print_wrapped
     from finewright.inference.labelling import describe_cut
     from finewright.runs.run import open_run
 
     opened = open_run(run)
-    measured = _measure(opened, found, console=errors, abstain=abstain, num_generated=num_generated)
-    if cut := describe_cut(measured.num_cut, limit=measured.max_length, keep_end=opened.predictor.keep_end):
-        print_wrapped(errors, cut)
-    notes = writers.write_table(output, measured.table) if output is not None else []
-    if as_json:
-        print_json({**measured.metrics, "num_rows_trained_on": num_trained})
-    else:
-        show_metrics(OutputConsole(), measured.metrics)
-    for note in notes:
-        print_wrapped(errors, note)
-    if output is not None:
-        num_rows = len(measured.table.records)
-        print_wrapped(errors, f"{num_rows:,} rows with their predictions, the worst first: {output}")
-
-
-def _measure(
-    opened: "Run", found: "LabelledRows", *, console: "Console", abstain: float | None, num_generated: int | None
-) -> "EvaluatedRows":
-    """Return the evaluation of the rows, with progress on the console."""
     rule = None if abstain is None else opened.abstention_rule(abstain)
     with console.status("evaluating") as status:
 
         def show_answers(done: int, total: int, num_tokens: int) -> None:
             status.update(f"answers: {done:,} of {total:,}, {num_tokens:,} tokens")
 
-        return opened.evaluate_rows(found, abstain=rule, num_generated=num_generated, on_progress=show_answers)
+        measured = opened.evaluate_rows(found, abstain=rule, num_generated=num_generated, on_progress=show_answers)
+    if cut := describe_cut(measured.num_cut, limit=measured.max_length, keep_end=opened.predictor.keep_end):
+        print_wrapped(console, cut)
+    return measured
 
 
-def show_metrics(console: "OutputConsole", measured: dict[str, Any]) -> None:
-    """Print the metrics of a split, its confusions and its worst mistakes, at most 80 columns wide."""
-    from finewright.cli import multi_label_view, number_view, progress
-    from finewright.cli.predict import shorten
+def show_metrics(console: "OutputConsole", measured: dict[str, Any], *, measures: "Measures") -> None:
+    """Print the metrics of a split and its worst mistakes, at most 80 columns wide. `measures`: what they are about."""
+    shows: dict[Measures, Callable[[OutputConsole, dict[str, Any]], None]] = {
+        "labels": _show_labels,
+        "label-sets": _show_label_sets,
+        "numbers": _show_numbers,
+        "tags": show_tags,
+        "values": _show_values,
+    }
+    shows[measures](console, measured)
+
+
+def _show_values(console: "OutputConsole", measured: dict[str, Any]) -> None:
+    """Print every metric by its name, and how good choices and answers are, where there are any."""
+    from finewright.cli import progress
     from finewright.cli.result_card import describe_choices
 
-    kinds = (
-        (number_view.is_measured, _show_numbers),
-        (multi_label_view.has_label_sets, _show_label_sets),
-        (_has_tags, show_tags),
-    )
-    for is_kind, show in kinds:
-        if is_kind(measured):
-            show(console, measured)
-            return
-    if "accuracy" not in measured:
-        plain = [[name, f"{value:.4g}"] for name, value in measured.items() if isinstance(value, int | float)]
-        console.print(progress.rows_table(["metric", "value"], plain))
-        if measured.get("choices"):
-            console.print(describe_choices(measured["choices"]), highlight=False)
-        if measured.get("answers"):
-            _show_answers(console, measured)
-        return
+    plain = [[name, f"{value:.4g}"] for name, value in measured.items() if isinstance(value, int | float)]
+    console.print(progress.rows_table(["metric", "value"], plain))
+    if measured.get("choices"):
+        console.print(describe_choices(measured["choices"]), highlight=False)
+    if measured.get("answers"):
+        _show_answers(console, measured)
+
+
+def _show_labels(console: "OutputConsole", measured: dict[str, Any]) -> None:
+    """Print how good predicted labels are, by label, the confusions and the worst mistakes."""
+    from finewright.cli import progress
+    from finewright.cli.predict import shorten
+
     low, high = measured["accuracy_ci95"]
     interval = f"95% interval {low:.1%} to {high:.1%}, {measured['num_rows']:,} rows"
     console.print(f"accuracy {measured['accuracy']:.1%} ({interval})", highlight=False)
@@ -150,11 +159,6 @@ def show_metrics(console: "OutputConsole", measured: dict[str, Any]) -> None:
     for line in worst[:_NUM_MISTAKES]:
         start = f"  {shorten(line['label'], 14)}, {shorten(line['predicted'], 14)} {line['probability']:.2f}  "
         _print_plain(console, start + shorten(" ".join(line["text"].split()), max(8, 80 - len(start))))
-
-
-def _has_tags(measured: dict[str, Any]) -> bool:
-    """Return whether metrics are those of tags of words."""
-    return ("token_accuracy" in measured and "per_type" in measured) or "per_tag" in measured
 
 
 def _show_numbers(console: "OutputConsole", measured: dict[str, Any]) -> None:

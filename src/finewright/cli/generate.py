@@ -101,12 +101,15 @@ def generate(
     if output is not None:
         counted = "1 answer" if len(answers) == 1 else f"{len(answers):,} answers"
         notes.append(f"{counted}, written to {output}")
-    num_cut = sum(one.finish_reason == "length" for one in answers)
-    if num_cut:
-        counted = "1 answer was" if num_cut == 1 else f"{num_cut:,} answers were"
-        notes.append(f"{counted} cut; a higher --max-new-tokens may give whole ones")
-    for note in notes:
+    for note in (*notes, *_describe_cut(answers)):
         print_wrapped(ErrorConsole(), note)
+
+
+def _describe_cut(answers: "list[Generation]") -> list[str]:
+    """Return a sentence about answers that ended because they were long; none if all are whole."""
+    num_cut = sum(one.finish_reason == "length" for one in answers)
+    counted = "1 answer was" if num_cut == 1 else f"{num_cut:,} answers were"
+    return [f"{counted} cut; a higher --max-new-tokens may give whole ones"] if num_cut else []
 
 
 def describe(prompt: "Conversation", answer: "Generation") -> dict[str, Any]:

@@ -15,11 +15,6 @@ LEAST_ROWS = 3
 _LONGEST_NAME = 28
 
 
-def has_label_sets(measured: Mapping[str, Any]) -> bool:
-    """Whether these metrics are of predictions with any number of labels."""
-    return "per_label" in measured
-
-
 def describe_scores(measured: Mapping[str, Any], *, rows: str) -> list[str]:
     """Return lines about how good the labels of these rows are. `rows`: what they are, in words."""
     low, high = measured["micro_f1_ci95"]

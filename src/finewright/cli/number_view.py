@@ -9,12 +9,6 @@ from finewright.tasks.regression import show_number
 _NAMES = {"rmse": "RMSE", "mae": "MAE", "r2": "R2", "spearman": "Spearman", "pearson": "Pearson"}
 
 
-def is_measured(measured: SplitMetrics | dict[str, Any] | None) -> bool:
-    """Whether these are metrics of predicted numbers."""
-    values = measured if isinstance(measured, dict) else {} if measured is None else measured.model_extra or {}
-    return "rmse" in values
-
-
 def describe_numbers(measured: SplitMetrics, *, rows: str) -> str:
     """Return the metrics of a split in one sentence. `rows`: what its rows are called."""
     values = measured.model_dump()

@@ -25,6 +25,36 @@ MOST_LABELS = 12
 """Labels that are counted one by one."""
 
 
+Texts = Annotated[
+    list[str] | None,
+    typer.Argument(help="A file, `-` for standard input, or texts; without any, standard input is read.", show_default=False),
+]
+TextPair = Annotated[
+    list[str] | None,
+    typer.Option(metavar="TEXT", help="The second text of a pair, for a model of pairs; once for each text that is given."),
+]
+Output = Annotated[
+    str | None,
+    typer.Option(
+        "--output",
+        "-o",
+        metavar="FILE",
+        help="Where to write all rows with their labels: .csv, .tsv, .jsonl, .json, .parquet, .xlsx, or `-` for standard "
+        "output. [default: NAME.labelled.* beside the file]",
+    ),
+]
+MinConfidence = Annotated[
+    float | None,
+    typer.Option(metavar="X", help="A row below this confidence needs review. [default: what the run measured, else 0.8]"),
+]
+Abstain = Annotated[
+    float | None,
+    typer.Option(
+        metavar="SHARE", help="Answer this share of the rows, such as 0.9: the least certain 10% get no label. [default: all]"
+    ),
+]
+
+
 def register(app: typer.Typer) -> None:
     """Add the command to the program."""
     app.command(epilog="Example: finewright predict runs/tickets-lora-seed0 new.csv")(predict)
@@ -33,38 +63,15 @@ def register(app: typer.Typer) -> None:
 def predict(
     run: Annotated[Path, typer.Argument(help="A run folder.")],
     flags: Annotated[dict[str, Any], OptionFlags(only=READ_FLAGS)],
-    texts: Annotated[
-        list[str] | None,
-        typer.Argument(help="A file, `-` for standard input, or texts; without any, standard input is read.", show_default=False),
-    ] = None,
-    text_pair: Annotated[
-        list[str] | None,
-        typer.Option(metavar="TEXT", help="The second text of a pair, for a model of pairs; once for each text that is given."),
-    ] = None,
+    texts: Texts = None,
+    text_pair: TextPair = None,
     file: Annotated[Path | None, typer.Option(help="A file with texts, the same as FILE in place of texts.")] = None,
-    output: Annotated[
-        str | None,
-        typer.Option(
-            "--output",
-            "-o",
-            metavar="FILE",
-            help="Where to write all rows with their labels: .csv, .tsv, .jsonl, .json, .parquet, .xlsx, or `-` for standard "
-            "output. [default: NAME.labelled.* beside the file]",
-        ),
-    ] = None,
-    min_confidence: Annotated[
-        float | None,
-        typer.Option(metavar="X", help="A row below this confidence needs review. [default: what the run measured, else 0.8]"),
-    ] = None,
+    output: Output = None,
+    min_confidence: MinConfidence = None,
     otherwise: Annotated[
         str | None, typer.Option("--else", metavar="LABEL", help="Label of the rows that need review. [default: the model's]")
     ] = None,
-    abstain: Annotated[
-        float | None,
-        typer.Option(
-            metavar="SHARE", help="Answer this share of the rows, such as 0.9: the least certain 10% get no label. [default: all]"
-        ),
-    ] = None,
+    abstain: Abstain = None,
     interval: Annotated[
         float | None,
         typer.Option(metavar="SHARE", help="Share of numbers that lie between low and high, for a regression. [default: 0.9]"),
@@ -92,10 +99,8 @@ def predict(
     from finewright.data import inputs
 
     if source is None:
-        given = [_check_text(text, number) for number, text in enumerate(texts or [], start=1)]
-        second = [_check_text(text, number) for number, text in enumerate(text_pair or [], start=1)]
-        _check_pairs(given, second, file, reads_pairs=columns.form == "pair")
-        rows = inputs.find_text_rows([*zip(given, second, strict=True)] if second else given, options=options, trained=columns)
+        given = _check_texts(texts or [], text_pair or [], file, reads_pairs=columns.form == "pair")
+        rows = inputs.find_text_rows(given, options=options, trained=columns)
     else:
         rows = inputs.read_text_rows(source, options=options, trained=columns)
     target = choose_target(source, rows, output=output, as_json=as_json, force=force)
@@ -134,6 +139,14 @@ def _check_abstain(share: float | None, *, min_confidence: float | None) -> None
 
     abstention.check_share(share)
     abstention.check_one_threshold(share, min_confidence=min_confidence)
+
+
+def _check_texts(texts: list[str], text_pair: list[str], file: Path | None, *, reads_pairs: bool) -> list[Any]:
+    """Return the texts that are given one by one, or their pairs."""
+    given = [_check_text(text, number) for number, text in enumerate(texts, start=1)]
+    second = [_check_text(text, number) for number, text in enumerate(text_pair, start=1)]
+    _check_pairs(given, second, file, reads_pairs=reads_pairs)
+    return [*zip(given, second, strict=True)] if second else given
 
 
 def _check_pairs(first: list[str], second: list[str], file: Path | None, *, reads_pairs: bool) -> None:

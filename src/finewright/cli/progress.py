@@ -330,29 +330,32 @@ def result_table(result: "RunResult") -> Table:
 
 def _add_metrics(table: Table, result: "RunResult") -> None:
     """Add what was measured on the test rows, or without any on the validation rows."""
+    from finewright import tasks
     from finewright.cli import number_view
-    from finewright.cli.multi_label_view import describe_scores, has_label_sets
+    from finewright.cli.multi_label_view import describe_scores
     from finewright.runs.schema import ClassificationMetrics
+    from finewright.tasks.entity_metrics import describe_tags
 
     measured, split = result.metrics.test or result.metrics.validation, "test" if result.metrics.test else "validation"
+    if measured is None:
+        return
+    measures = tasks.get_task(result.task).measures
     if isinstance(measured, ClassificationMetrics):
         low, high = measured.accuracy_ci95
         interval = f"95% interval {low:.1%} to {high:.1%}, {measured.num_rows:,} rows"
         table.add_row(f"{split} accuracy", f"{measured.accuracy:.1%} ({interval})")
         table.add_row("macro F1", f"{measured.macro_f1:.1%}")
         table.add_row("majority class", f"{measured.majority_accuracy:.1%}")
-    elif measured and has_label_sets(values := measured.model_dump()):
-        for number, line in enumerate(describe_scores(values, rows=f"{split} rows")):
+    elif measures == "label-sets":
+        for number, line in enumerate(describe_scores(measured.model_dump(), rows=f"{split} rows")):
             table.add_row("" if number else "labels", clean(line))
-    elif measured and "token_accuracy_ci95" in (found := measured.model_dump()):
-        from finewright.tasks.entity_metrics import describe_tags
-
-        table.add_row(f"{split} tags", f"{describe_tags(found)} ({measured.num_rows:,} rows)")
-    elif measured and number_view.is_measured(measured):
+    elif measures == "tags":
+        table.add_row(f"{split} tags", f"{describe_tags(measured.model_dump())} ({measured.num_rows:,} rows)")
+    elif measures == "numbers":
         table.add_row(f"{split} numbers", number_view.describe_numbers(measured, rows="rows"))
         for line in number_view.compare_numbers(result, measured):
             table.add_row("", line)
-    elif measured:
+    else:
         table.add_row(f"{split} loss", f"{measured.loss:.4f} ({measured.num_rows:,} rows)")
 
 

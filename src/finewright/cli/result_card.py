@@ -71,19 +71,19 @@ def _print_scores(console: Console, result: RunResult, *, path: Path) -> None:
     if measured is None:
         return
     rows = "validation texts" if not result.metrics.test else "test texts" if has_leak(path) else "unseen texts"
+    measures = tasks.get_task(result.task).measures
     if isinstance(measured, ClassificationMetrics):
         _print_accuracy(console, measured, rows=rows, has_steps=result.steps > 0)
         compared = [compare_with_start(result, measured), compare_with_bag_of_words(result, measured)]
-    elif number_view.is_measured(measured):
+    elif measures == "numbers":
         print_wrapped(console, number_view.describe_numbers(measured, rows=rows))
         compared = number_view.compare_numbers(result, measured)
-    elif multi_label_view.has_label_sets(values := measured.model_dump()):
-        best, *more = multi_label_view.describe_scores(values, rows=rows)
+    elif measures == "label-sets":
+        best, *more = multi_label_view.describe_scores(measured.model_dump(), rows=rows)
         console.print(Text(f"  {clean(best)}", style="bold"), soft_wrap=not console.is_terminal)
         compared = [*more, *multi_label_view.compare_scores(result, measured)]
     else:
-        found = measured.model_dump()
-        said = entity_metrics.describe_tags(found) if "token_accuracy_ci95" in found else describe_metrics(measured)
+        said = entity_metrics.describe_tags(measured.model_dump()) if measures == "tags" else describe_metrics(measured)
         print_wrapped(console, f"{said} on {measured.num_rows:,} {rows}")
         compared = [compare_with_untuned(result), compare_with_taggers(result)]
     for comparison in filter(None, compared):

@@ -1,16 +1,16 @@
 """Measure the baselines, which train no weight of the model, on every size of the training set."""
 
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from finewright import baselines, tasks
 from finewright.baselines import majority, regression
 from finewright.baselines.frozen_features import FrozenEncoder
-from finewright.comparison.schema import BaselineFile, BaselineResult
-from finewright.comparison.shared_encoder import load_encoder
+from finewright.comparison.baseline_sizes import measure_sizes
+from finewright.comparison.schema import BaselineFile
 from finewright.core.config import RunConfig
 from finewright.data.dataset import Dataset
 from finewright.data.text_pairs import input_of
@@ -32,34 +32,30 @@ class Measured:
 def measure(
     name: str, datasets: Mapping[str, Dataset], *, source: hub.ModelSource, settings: RunConfig, known: dict[str, list[int]]
 ) -> BaselineFile:
-    """Train on each of `datasets` and predict its test rows.
+    """Train on each of `datasets` and predict its test rows, see `measure_sizes`.
 
     Options are chosen on the validation rows, like the best step of a run; with few of them on the
-    training rows too. `known`: token ids by text.
+    training rows too.
     """
-    began = time.monotonic()
-    encoder = load_encoder(name, datasets, source=source, settings=settings, known=known)
-    seconds_once = time.monotonic() - began
-    found = {}
-    for size, dataset in datasets.items():
-        began = time.monotonic()
-        fitted = _measure_majority(dataset) if name == majority.NAME else _measure(name, dataset, encoder=encoder)
-        chosen = fitted.probabilities.argmax(axis=1)
-        seconds = time.monotonic() - began + seconds_once
-        targets = regression.label_indices(dataset.test, dataset)
-        found[size] = BaselineResult(
-            predicted=[dataset.labels[pick] for pick in chosen],
-            probability=fitted.probabilities.max(axis=1).tolist(),
-            train_seconds=seconds,
-            trainable_parameters=fitted.num_parameters,
-            chosen=fitted.chosen,
-            validation_accuracy=fitted.validation_accuracy,
-            num_train=len(dataset.train),
-            metrics=ClassificationMetrics.model_validate(
-                metrics.classification_metrics(fitted.probabilities, targets, labels=dataset.labels)
-            ),
-        )
-    return BaselineFile(sizes=found)
+
+    def fit(dataset: Dataset, encoder: FrozenEncoder | None) -> Measured:
+        return _measure_majority(dataset) if name == majority.NAME else _measure(name, dataset, encoder=encoder)
+
+    return measure_sizes(name, datasets, source=source, settings=settings, known=known, fit=fit, describe=_describe)
+
+
+def _describe(fitted: Measured, dataset: Dataset) -> dict[str, Any]:
+    """Return the labels and their probabilities, with the metrics."""
+    targets = regression.label_indices(dataset.test, dataset)
+    measured = metrics.classification_metrics(fitted.probabilities, targets, labels=dataset.labels)
+    return {
+        "predicted": [dataset.labels[pick] for pick in fitted.probabilities.argmax(axis=1)],
+        "probability": fitted.probabilities.max(axis=1).tolist(),
+        "trainable_parameters": fitted.num_parameters,
+        "chosen": fitted.chosen,
+        "validation_accuracy": fitted.validation_accuracy,
+        "metrics": ClassificationMetrics.model_validate(measured),
+    }
 
 
 def _measure(name: str, dataset: Dataset, *, encoder: FrozenEncoder | None) -> Measured:

@@ -144,8 +144,7 @@ def compare(  # noqa: PLR0913  as many arguments as the command has flags
     name, chosen = _choose_model(spec.model, task=str(spec.options.get("task", tasks.DEFAULT)), output_dir=output_dir)
     if chosen is not None:
         on_event(Notice(chosen.sentence(), code="model"))
-    spec = replace(spec, model=name)
-    spec = replace(spec, train_sizes=choose_sizes(train_sizes, dataset=dataset))
+    spec = replace(spec, model=name, train_sizes=choose_sizes(train_sizes, dataset=dataset))
     findings = _check_data(dataset, settings=config.build_options(RunConfig, spec.options), on_event=on_event)
     if spec.search and not dataset.validation:
         raise UserError("a search needs validation rows", where="--search", fix="--set data.validation_fraction=0.1")
@@ -159,14 +158,7 @@ def compare(  # noqa: PLR0913  as many arguments as the command has flags
     folder.open()
     runner = ComparisonRunner(spec, folder, dataset, on_event=on_event)
     try:
-        wanted = build_spec_file(spec, dataset, model=provenance.base_identity(base))
-        _begin_or_continue(folder, wanted, spec=spec, dataset=dataset)
-        if not runner.is_finished(budget_bytes=budget_bytes, jobs=jobs):
-            runner.start()
-            runner.plan()
-            if runner.candidates:
-                base = fetch()  # only now, when there is something to train; from here on these weights are what is compared
-                _run(runner)
+        base = _run_what_is_left(runner, base, fetch, budget_bytes=budget_bytes, jobs=jobs)
         results = comparison_results.read_results(
             spec, folder, labels=dataset.labels, reasons=runner.reasons, failures=runner.failures
         )
@@ -198,6 +190,28 @@ def _choose_model(model: str, *, task: str, output_dir: str | PathLike[str] | No
     if model == AUTO_MODEL and output_dir and (file := ComparisonFolder(Path(output_dir)).spec).exists():
         return schema.read(ComparisonSpecFile, file).asked.model, None
     return default_model.resolve_name(model, is_language_model=tasks.get_task(task).is_language_model())
+
+
+def _run_what_is_left(
+    runner: ComparisonRunner,
+    base: hub.ModelSource,
+    fetch: Callable[[], hub.ModelSource],
+    *,
+    budget_bytes: int,
+    jobs: int | None,
+) -> hub.ModelSource:
+    """Begin or continue the comparison. Return the model that was compared: `base`, or what `fetch` returned with its weights."""
+    wanted = build_spec_file(runner.spec, runner.dataset, model=provenance.base_identity(base))
+    _begin_or_continue(runner.folder, wanted, spec=runner.spec, dataset=runner.dataset)
+    if runner.is_finished(budget_bytes=budget_bytes, jobs=jobs):
+        return base
+    runner.start()
+    runner.plan()
+    if not runner.candidates:
+        return base
+    base = fetch()  # only now, when there is something to train; from here on these weights are what is compared
+    _run(runner)
+    return base
 
 
 def _run(runner: ComparisonRunner) -> None:
@@ -268,7 +282,7 @@ def _build_file(
         methods=comparison_results.build_method_rows(results, folder),
         pairs=[PairRow(**vars(pair), is_significant=pair.is_significant) for pair in results.pairs],
         curve=comparison_results.build_curve_rows(results),
-        ways=list(spec.candidates),
+        requested=list(spec.candidates),
         seeds=list(spec.seeds),
         train_sizes=list(spec.train_sizes),
         search=runner.records,

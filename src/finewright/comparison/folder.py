@@ -102,7 +102,7 @@ class ComparisonFolder(LockedFolder):
         if dataset.has_label_sets:
             order = nested_order_of_sets([row.own_labels() for row in dataset.train], seed=0)
         else:
-            order = nested_order(dataset.train, seed=0, has_labels=bool(dataset.labels) or dataset.row_kind == "number")
+            order = nested_order(dataset.train, seed=0, has_labels=bool(dataset.labels) or spec.task.predicts_numbers)
         for size in {*spec.train_sizes, ALL}:
             rows = dataset.train if size == ALL else [dataset.train[index] for index in sorted(order[: int(size)])]
             self._write_split_files(self.data(size), {"train": rows, "validation": dataset.validation, "test": dataset.test})

@@ -3,17 +3,17 @@
 Shape suffixes: N test rows.
 """
 
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from finewright.baselines.frozen_features import PAIR_STATES, STATES, FrozenEncoder
 from finewright.baselines.saving import TOKEN_PATTERN
-from finewright.comparison.schema import BaselineFile, BaselineResult
-from finewright.comparison.shared_encoder import load_encoder
+from finewright.comparison.baseline_sizes import measure_sizes
+from finewright.comparison.schema import BaselineFile
 from finewright.comparison.spec import MEAN
 from finewright.core.config import RunConfig
 from finewright.core.errors import ExitCode, UserError
@@ -37,44 +37,34 @@ class Fitted:
 def measure(
     name: str, datasets: Mapping[str, Dataset], *, source: hub.ModelSource, settings: RunConfig, known: dict[str, list[int]]
 ) -> BaselineFile:
-    """Fit on each of `datasets` and predict its test rows. Penalties are chosen by cross-validation on the training rows.
+    """Fit on each of `datasets` and predict its test rows, see `measure_sizes`. Penalties are chosen by cross-validation on the
+    training rows."""
 
-    `known`: token ids by text.
-    """
-    began = time.monotonic()
-    encoder = load_encoder(name, datasets, source=source, settings=settings, known=known)
-    seconds_once = time.monotonic() - began
-    found = {}
-    for size, dataset in datasets.items():
-        began = time.monotonic()
+    def fit(dataset: Dataset, encoder: FrozenEncoder | None) -> Fitted:
         targets = np.array([value_of(row) for row in dataset.train])
         if name == MEAN:
-            fitted = Fitted(np.full(len(dataset.test), targets.mean()), 1, f"always {show_number(float(targets.mean()))}")
-        else:
-            fitted = _fit_words(dataset, targets) if encoder is None else _fit_features(dataset, targets, encoder)
-        seconds = time.monotonic() - began + seconds_once
-        found[size] = _describe(fitted, dataset, settings, seconds=seconds)
-    return BaselineFile(sizes=found)
+            return Fitted(np.full(len(dataset.test), targets.mean()), 1, f"always {show_number(float(targets.mean()))}")
+        return _fit_words(dataset, targets) if encoder is None else _fit_features(dataset, targets, encoder)
+
+    describe = partial(_describe, settings=settings)
+    return measure_sizes(name, datasets, source=source, settings=settings, known=known, fit=fit, describe=describe)
 
 
-def _describe(fitted: Fitted, dataset: Dataset, settings: RunConfig, *, seconds: float) -> BaselineResult:
+def _describe(fitted: Fitted, dataset: Dataset, *, settings: RunConfig) -> dict[str, Any]:
     """Return the numbers as a run has them in its predictions, with their scores and metrics."""
     task = Regression.for_dataset(dataset, config=settings).move_scale_into_head(None)
     evaluation = task.start_evaluation(task.targets(dataset.test))
     evaluation.update(range(len(dataset.test)), fitted.values_N[:, None])
     scores = Regression.row_scores(evaluation.prediction_lines(dataset.test))
     rows = [row for row, score in enumerate(scores) if score is not None]
-    result: dict[str, Any] = {
+    return {
         "predicted": [show_number(float(fitted.values_N[row])) for row in rows],
         "rows": rows,
         "scores": [scores[row] for row in rows],
-        "train_seconds": seconds,
         "trainable_parameters": fitted.num_parameters,
         "chosen": fitted.chosen,
-        "num_train": len(dataset.train),
         "metrics": evaluation.metrics(),
     }
-    return BaselineResult.model_validate(result)
 
 
 def _fit_words(dataset: Dataset, targets: np.ndarray) -> Fitted:

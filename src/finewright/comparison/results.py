@@ -40,7 +40,7 @@ from finewright.runs.schema import (
     TimingsLine,
 )
 from finewright.tasks import metrics
-from finewright.tasks.base import Metric
+from finewright.tasks.measures import Metric
 
 MOST_DISAGREEMENTS = 200
 """Rows of results.json."""
@@ -270,7 +270,7 @@ def _score_rows(curve: Sequence[MethodResult], spec: ComparisonSpec, test: Seque
     main = [entry for entry in scored if entry.size == spec.main_size]
     names = [name for name in spec.task.logged_metrics if metric is None or name != metric.name]
     found = build_results(main, scored, labels=(), one_class=None, metric=metric, more_metrics=names, rows=rows)
-    return replace(found, numbers={row: float(test[row].label) for row in rows}) if spec.task.row_kind == "number" else found
+    return replace(found, numbers={row: float(test[row].label) for row in rows}) if spec.task.predicts_numbers else found
 
 
 def _predictions_by_name(entries: Sequence[MethodResult]) -> dict[str, Predictions]:

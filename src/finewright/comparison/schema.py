@@ -328,7 +328,7 @@ class DisagreementRow(ComparisonPart):
 
 
 class ComparisonResultsFile(ComparisonFile):
-    """results.json. `methods`: the best first. `ways`: the methods that were asked for.
+    """results.json. `methods`: the best first. `requested`: the methods that were asked for.
 
     `task`: of all runs. `metric`: name of the score that all are compared by, the mean over the test rows; `metric_words`: what
     people call it. `num_scored`: test rows that have a score; None for all of them.
@@ -344,7 +344,7 @@ class ComparisonResultsFile(ComparisonFile):
     methods: list[MethodRow]
     pairs: list[PairRow]
     curve: list[CurveRow]
-    ways: list[str]
+    requested: list[str] = Field(alias="ways")
     seeds: list[int]
     train_sizes: list[str]
     search: dict[str, TrialRecord]

@@ -11,7 +11,8 @@ from finewright.core.errors import ExitCode, UserError
 from finewright.runs import schema
 from finewright.runs.folder import RunFolder
 from finewright.runs.schema import PredictionLine, RunResult
-from finewright.tasks.base import Metric, Task
+from finewright.tasks.base import Task
+from finewright.tasks.measures import Metric
 
 
 @dataclass(frozen=True)

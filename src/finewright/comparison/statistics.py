@@ -60,7 +60,7 @@ NUM_RESAMPLES = 10_000
 RESAMPLES_AT_A_TIME = 500
 """Bounds the memory that large test splits take."""
 SIGNIFICANT = 0.05
-"""Level of the tests: below it two methods are told apart."""
+"""Level of the tests: below it two methods differ significantly."""
 
 Interval = tuple[float, float]
 

@@ -53,7 +53,9 @@ def _has_single_runs(results: ComparisonResults) -> bool:
 def _describe_one_class(results: ComparisonResults) -> str | None:
     if results.one_class is None:
         return None
-    return f"Every test row has the label {results.one_class!r}: these accuracies do not show whether labels can be told apart."
+    return (
+        f"Every test row has the label {results.one_class!r}: these accuracies do not show whether labels can be distinguished."
+    )
 
 
 def _describe_leaders(results: ComparisonResults) -> str:
@@ -72,21 +74,21 @@ def _describe_leaders(results: ComparisonResults) -> str:
     if len(tied) > 1:
         return f"{_describe_tie(results, tied, group)}{rest}{cost}."
     if len(group) == len(results.measured) > 3:
-        return f"nothing that was tried can be told apart here from {_with_score(results, leader)}, the highest{cost}."
+        return f"nothing that was tried differs significantly here from {_with_score(results, leader)}, the highest{cost}."
     if len(alike) == 1:
         named = _join_names([_with_score(results, entry) for entry in group])
-        return f"{named} cannot be told apart here{rest}{cost}."
+        return f"{named} do not differ significantly here{rest}{cost}."
     named = _join_names([_with_score(results, entry) for entry in alike])
-    head = f"{_with_score(results, leader)} is the {_words(results).best} here, and {named} cannot be told apart from it"
+    head = f"{_with_score(results, leader)} is the {_words(results).best} here; the difference from {named} is not significant"
     return f"{head}{rest}{cost}."
 
 
 def _describe_tie(results: ComparisonResults, tied: Sequence[MethodResult], group: Sequence[MethodResult]) -> str:
-    """Say that several methods have the highest score, and which others cannot be told apart from them."""
+    """Say that several methods have the highest score, and which others do not differ significantly from them."""
     names, score = _join_names([entry.name for entry in tied]), _score(results, tied[0])
     tie = f"{names} tie for the {_words(results).highest} here, {score}"
     near = [_with_score(results, entry) for entry in group if entry not in tied]
-    return f"{tie}; {_join_names(near)} cannot be told apart from them" if near else tie
+    return f"{tie}; the difference from {_join_names(near)} is not significant" if near else tie
 
 
 def _describe_cost(group: Sequence[MethodResult]) -> str:
@@ -138,7 +140,7 @@ def _describe_baseline(results: ComparisonResults, best: MethodResult, plain: Me
     pair = results.pair(best.name, plain.name)
     baseline = f"the best baseline, {_with_score(results, plain)}"
     if not pair.is_significant:
-        return f"{baseline}, cannot be told apart from {best.name}"
+        return f"{baseline}, does not differ significantly from {best.name}"
     return f"{baseline}, is {_points(results, pair.difference)} {'behind' if pair.difference > 0 else 'ahead of'} {best.name}"
 
 

@@ -55,7 +55,7 @@ _SECONDS_FOR_AN_END = PATIENCE_S + 5
 """By then a process that was asked to end has ended."""
 
 _PRELOADED = ("peft", "sklearn.feature_extraction.text", "sklearn.linear_model", "sklearn.metrics")
-"""Modules that each run would load for itself, which takes seconds."""
+"""Modules that every run uses."""
 
 
 class Worker:
@@ -66,9 +66,7 @@ class Worker:
 
     def prepare(self, request: Request) -> None:
         """Load libraries, read every folder of `data` and tokenise every text, for all requests that follow."""
-        for module in _PRELOADED:
-            importlib.import_module(module)
-        torch_compat.load_compiler()
+        load_libraries()
         source = hub.resolve_model(request["model"], weights=False)
         known = self.cache.ids(source.name)
         for folder, options in request["data"]:
@@ -100,6 +98,13 @@ class Worker:
         out = Path(request["out"])
         files.make_folder(out.parent)
         schema.write(out, compute[request["kind"]](request))
+
+
+def load_libraries() -> None:
+    """Load what each run would load for itself, which takes seconds."""
+    for module in _PRELOADED:
+        importlib.import_module(module)
+    torch_compat.load_compiler()
 
 
 def _settings(request: Request) -> RunConfig:

@@ -171,7 +171,7 @@ class _Encoder:
             flags = learnt[number : number + count]
             number += count
             self._mark(sample, flags)
-            if rendered.way != "turns" or any(flags) or self.options.trained_tokens == "all":
+            if rendered.mask_source != "turns" or any(flags) or self.options.trained_tokens == "all":
                 yield sample
 
     def _learnt(self, messages: Sequence[Message]) -> list[bool]:
@@ -224,11 +224,11 @@ class _Encoder:
         for start, end in _pairs(bounds):
             trained[start:end] = [True] * (end - start)
         head = _common_length(ids[rendered.head], whole) if rendered.head else 0
-        return Sample(index, whole, trained, rendered.way, head=head, answer=bounds[-2], starts=bounds)
+        return Sample(index, whole, trained, rendered.mask_source, head=head, answer=bounds[-2], starts=bounds)
 
     def _unmarked(self, index: int, rendered: RenderedSample, whole: list[int]) -> Sample:
         """Return a text of which every token is learnt, wherever its answers are; its prompt cannot be cut."""
-        return Sample(index, whole, [True] * len(whole), rendered.way, answer=len(whole))
+        return Sample(index, whole, [True] * len(whole), rendered.mask_source, answer=len(whole))
 
     def _find_end(self, text: str, start: int, end: int, first: int, whole: list[int], ids: dict[str, list[int]]) -> int | None:
         """Return the number of tokens up to the end of an answer; None if no token ends there. `first`: its first token."""

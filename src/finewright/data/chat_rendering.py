@@ -18,7 +18,7 @@ _PROBE = "Xyzzy"
 _TAIL = 20
 """Characters at the end of an answer that must be in its text."""
 
-Way = Literal["marks", "prefix", "turns"]
+MaskSource = Literal["marks", "prefix", "turns"]
 """How answers are found: by the template's own marks, as what a turn adds to the text before it, or one sample for each turn."""
 
 
@@ -54,7 +54,7 @@ class RenderedSample:
 
     text: str
     answers: tuple[RenderedAnswer, ...]
-    way: Way
+    mask_source: MaskSource
     head: str
     joined: bool = False
 
@@ -288,12 +288,12 @@ class Renderer:
         tools: Sequence[Mapping[str, Any]],
         text: str,
         marks: Sequence[tuple[int, int]],
-    ) -> tuple[tuple[RenderedAnswer, ...], Way] | None:
+    ) -> tuple[tuple[RenderedAnswer, ...], MaskSource] | None:
         """Return the place of every answer in the text of all messages, and how they were found; None if the text up to a turn
         is no beginning of it."""
         found = []
         marked = len(marks) == len(places)
-        way: Way = "prefix"
+        mask_source: MaskSource = "prefix"
         for number, place in enumerate(places):
             whole = text if place == len(messages) - 1 else self.render(messages[: place + 1], tools)
             prompt = self._prompt_alone(messages, place, tools, whole)
@@ -303,10 +303,10 @@ class Renderer:
             if marked:
                 low, high = marks[number]
                 if low < len(whole) and start < high <= len(whole):
-                    start, way = max(low, start), "marks"
+                    start, mask_source = max(low, start), "marks"
                     end = self._trim(whole, start, self._with_turn_end(whole, high))
             found.append(RenderedAnswer(place, start, end))
-        return tuple(found), way
+        return tuple(found), mask_source
 
     def _trim(self, text: str, start: int, end: int) -> int:
         """Return the end of an answer without what follows its end of turn."""

@@ -11,7 +11,7 @@ from finewright.core.errors import ExitCode, UserError
 from finewright.data.conversations import Conversation
 from finewright.data.tokenization import TokenRows
 
-DESCRIBED_WAYS = {
+DESCRIBED_SOURCES = {
     "marks": "by the chat template's own marks",
     "prefix": "as what each turn adds to the text before it",
     "turns": "one sample for each answer, where the text or the tokens of earlier turns change",
@@ -36,8 +36,8 @@ class EncodedConversations:
         Samples whose prompt was cut.
     without_target
         Indices of rows that gave no sample, as nothing of them is learnt.
-    ways
-        By the way in which trained tokens were found, how many samples.
+    mask_sources
+        By how trained tokens were found, how many samples.
     """
 
     row_of: np.ndarray
@@ -48,7 +48,7 @@ class EncodedConversations:
     longest: int
     num_cut: int
     without_target: tuple[int, ...]
-    ways: dict[str, int]
+    mask_sources: dict[str, int]
     notes: tuple[str, ...]
 
     def __len__(self) -> int:
@@ -73,7 +73,7 @@ class Sample:
     row: int
     ids: list[int]
     trained: list[bool]
-    way: str
+    mask_source: str
     head: int = 0
     answer: int = 0
     starts: list[int] = field(default_factory=list)
@@ -119,13 +119,13 @@ class Collector:
         self.over_long: dict[int, None] = {}
         self.empty: dict[int, None] = {}
         self.longest = self.num_cut = 0
-        self.ways: Counter[str] = Counter()
+        self.mask_sources: Counter[str] = Counter()
 
     def add(self, sample: Sample) -> None:
         """Take one sample, in pieces if it is a text that is too long."""
         sample.trained[:1] = [False] * len(sample.trained[:1])
         self.longest = max(self.longest, len(sample.ids))
-        if sample.way == "text":
+        if sample.mask_source == "text":
             step = self.limit - 1  # the last token of a piece begins the next one, so that every token is learnt once
             for start in range(0, max(1, len(sample.ids) - 1), step):
                 ids = sample.ids[start : start + self.limit]
@@ -148,7 +148,7 @@ class Collector:
         self.rows.append(sample.row)
         self.ids.append(np.array(sample.ids, dtype=np.int32))
         self.trained.append(np.array(sample.trained, dtype=bool))
-        self.ways[sample.way] += 1
+        self.mask_sources[sample.mask_source] += 1
 
     def finish(self, rows: Sequence[Conversation], notes: list[str]) -> EncodedConversations:
         """Return what was taken; raise `UserError` if nothing of it is learnt."""
@@ -165,7 +165,9 @@ class Collector:
             notes.append(f"{self.num_cut:,} prompts were cut at their start, so that {self.limit:,} tokens hold the answer")
         if without:
             notes.append(f"{len(without):,} rows have no token that is learnt")
-        notes += [f"trained tokens: {DESCRIBED_WAYS[way]} ({count:,} samples)" for way, count in self.ways.items()]
+        notes += [
+            f"trained tokens: {DESCRIBED_SOURCES[source]} ({count:,} samples)" for source, count in self.mask_sources.items()
+        ]
         return EncodedConversations(
             np.array(self.rows, dtype=np.int64),
             TokenRows(flat[0], lengths),
@@ -175,7 +177,7 @@ class Collector:
             self.longest,
             self.num_cut,
             without,
-            dict(self.ways),
+            dict(self.mask_sources),
             tuple(notes),
         )
 

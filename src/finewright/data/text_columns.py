@@ -1,4 +1,4 @@
-"""What several columns of texts are: one text, one text with the names of the columns, or a pair that a model tells apart."""
+"""What several columns of texts are: one text, one text with the names of the columns, or a pair of texts that are kept apart."""
 
 from collections.abc import Sequence
 from typing import Any, Literal
@@ -93,7 +93,7 @@ def choose_form(
     names = ", each behind the name of its column" if wanted == "named" else ""
     note = f"texts are {listed}, joined by {options.text_separator!r} (data.text_separator){names}"
     if wanted == "auto" and len(texts) == 2:
-        note += "; --text-columns-as pair makes pairs that the model tells apart"
+        note += "; --text-columns-as pair makes pairs, whose parts the model distinguishes"
     return ("named" if wanted == "named" else "joined"), [note]
 
 

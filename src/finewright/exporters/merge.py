@@ -24,7 +24,7 @@ from finewright.runs.folder import RunFolder
 from finewright.runs.intervals import INTERVALS_FILE
 from finewright.runs.schema import PredictionLine, RunConfigFile, RunResult
 from finewright.runs.thresholds import THRESHOLDS_FILE, describe_for_card
-from finewright.tasks.base import Metric
+from finewright.tasks.measures import Metric
 
 BASES: tuple[BaseKind, ...] = ("dequantised", "published")
 CHEAP_BYTES = 2_000_000_000

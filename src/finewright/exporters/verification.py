@@ -18,7 +18,8 @@ from finewright.runs import reading
 from finewright.runs.folder import RunFolder
 from finewright.runs.schema import PredictionLine, RunConfigFile, RunResult
 from finewright.runs.thresholds import with_saved_thresholds
-from finewright.tasks.base import Metric, Task
+from finewright.tasks.base import Task
+from finewright.tasks.measures import Metric
 
 BaseKind = Literal["dequantised", "published"]
 LOSS = Metric("loss", higher_is_better=False)

@@ -1,7 +1,7 @@
 """Generate answers with a causal language model in memory: options, batches, and one answer as a stream."""
 
 import random
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -153,38 +153,53 @@ def generate_answers(  # noqa: PLR0913  a network, what it reads, and how
     options = options or GenerationOptions()
     limits = answer_limits(network, prompts, options=options)
     ends = frozenset(end_ids)
-    answers: dict[int, Generation] = {}
-    num_tokens = 0
 
-    def answer_batch(numbers: Sequence[int]) -> dict[int, Generation]:
+    def answer_batch(numbers: Sequence[int], answers: Mapping[int, Generation]) -> dict[int, Generation]:
         found: dict[int, Generation] = {}
-        tokens = 0
+        num_tokens = sum(one.num_tokens for one in answers.values())
         batch = _start_answers(tokenizer, prompts, numbers, limits=limits, options=options, vocabulary=vocabulary)
         for finished, count in _decode_batch(network, batch, options=options, ends=ends, bfloat16=bfloat16):
             if stop_request is not None and stop_request.requested:
                 raise Interrupted(stop_request.number)
-            tokens += count
+            num_tokens += count
             found |= {answer.number: answer.as_generation() for answer in finished}
             if on_progress is not None:
-                on_progress(len(answers) + len(found), len(prompts), num_tokens + tokens)
+                on_progress(len(answers) + len(found), len(prompts), num_tokens)
         return found
 
     vocabulary = _make_vocabulary(tokenizer, options=options, end_ids=end_ids)
     with decoding.decoding_mode(network):
-        waiting = plan_batches(network, [len(ids) for ids in prompts], limits)
-        while waiting:
-            numbers = waiting.pop(0)
-            found = oom.run_or_none(lambda some=numbers: answer_batch(some))
-            if found is None:
-                oom.release_memory(decoding.base_of(network).get_input_embeddings().weight.device.type)
-                if len(numbers) == 1:
-                    raise _out_of_memory(numbers[0], prompts, limits)
-                half = (len(numbers) + 1) // 2
-                waiting = [some[at : at + half] for some in (numbers, *waiting) for at in range(0, len(some), half)]
-                continue
-            answers |= found
-            num_tokens += sum(one.num_tokens for one in found.values())
+        answers = _answer_in_batches(network, prompts, answer_batch, limits=limits)
     return [answers[number] for number in range(len(prompts))]
+
+
+def _answer_in_batches(
+    network: Any,
+    prompts: Sequence[Sequence[int]],
+    answer_batch: Callable[[Sequence[int], Mapping[int, Generation]], dict[int, Generation]],
+    *,
+    limits: Sequence[int],
+) -> dict[int, Generation]:
+    """Return the answers by number of their prompt. Where memory does not suffice for a batch, all that wait are halved.
+
+    `answer_batch`: gets the numbers of a batch, and the answers so far.
+    """
+    from finewright.inference import decoding
+
+    answers: dict[int, Generation] = {}
+    waiting = plan_batches(network, [len(ids) for ids in prompts], limits)
+    while waiting:
+        numbers = waiting.pop(0)
+        found = oom.run_or_none(lambda some=numbers: answer_batch(some, answers))
+        if found is None:
+            oom.release_memory(decoding.base_of(network).get_input_embeddings().weight.device.type)
+            if len(numbers) == 1:
+                raise _out_of_memory(numbers[0], prompts, limits)
+            half = (len(numbers) + 1) // 2
+            waiting = [some[at : at + half] for some in (numbers, *waiting) for at in range(0, len(some), half)]
+            continue
+        answers.update(found)
+    return answers
 
 
 def stream_answer(

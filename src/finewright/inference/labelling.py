@@ -181,15 +181,32 @@ def label_rows(
         options = replace(options, threshold=abstention.threshold, reason=abstention.reason)
     columns = build_answer_columns(answers, options)
     review_N = answers.needs_review_N(options.threshold)
-    sure_N = answers.confidence_NK[:, 0]
-    order = np.argsort(np.where(review_N, sure_N, np.inf), kind="stable")[: int(review_N.sum())]
-    first = {rows.texts[row]: row for row in order[::-1].tolist()}  # a text that occurs often is named once
-    chosen = [row for row in order.tolist() if first[rows.texts[row]] == row][:NUM_SHOWN]
     notes = list(rows.notes)
     if options.top_k > len(predictor.labels):
         notes.append(f"the model has {len(predictor.labels)} labels: {options.top_k} were wanted")
+    counts = Counter(name for name in columns["label"] if name is not None)
+    return LabelledTable(
+        table=_add_columns(rows.table, columns, notes),
+        counts=dict(sorted(counts.items(), key=lambda item: (-item[1], item[0]))),
+        num_empty=int(answers.is_empty_N.sum()),
+        num_cut=answers.num_cut,
+        max_length=predictor.limit,
+        num_review=int(review_N.sum()),
+        options=options,
+        least_certain=_list_least_certain(answers, rows, review_N),
+        notes=notes,
+        abstention=abstention,
+    )
+
+
+def _list_least_certain(answers: Answers, rows: TextRows, review_N: np.ndarray) -> list[dict[str, Any]]:
+    """Return the rows to show of those that need review, shape (N,), the least certain first; equal texts once."""
+    sure_N = answers.confidence_NK[:, 0]
+    order = np.argsort(np.where(review_N, sure_N, np.inf), kind="stable")[: int(review_N.sum())]
+    first = {rows.texts[row]: row for row in order[::-1].tolist()}
+    chosen = [row for row in order.tolist() if first[rows.texts[row]] == row][:NUM_SHOWN]
     names, second = answers.column(0)[0], answers.column(1)
-    least = [
+    return [
         {
             "where": rows.table.records[row].where,
             "label": names[row],
@@ -200,19 +217,6 @@ def label_rows(
         }
         for row in chosen
     ]
-    counts = Counter(name for name in columns["label"] if name is not None)
-    return LabelledTable(
-        table=_add_columns(rows.table, columns, notes),
-        counts=dict(sorted(counts.items(), key=lambda item: (-item[1], item[0]))),
-        num_empty=int(answers.is_empty_N.sum()),
-        num_cut=answers.num_cut,
-        max_length=predictor.limit,
-        num_review=int(review_N.sum()),
-        options=options,
-        least_certain=least,
-        notes=notes,
-        abstention=abstention,
-    )
 
 
 def _check_otherwise(otherwise: str | None, labels: Sequence[str]) -> None:

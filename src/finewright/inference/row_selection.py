@@ -5,6 +5,8 @@ Shape suffixes: N rows, F features, C labels.
 
 import numpy as np
 
+from finewright.core.threads import running_single_threaded
+
 POOL_FACTOR, MOST_POOL = 20, 10_000
 """The rows to choose from are the least certain: so many for each row that is wanted, and at most so many."""
 MOST_ROUNDS = 20
@@ -45,9 +47,8 @@ def _take_nearest_to_centres(features_NF: np.ndarray, margins_N: np.ndarray, num
 
     from sklearn.cluster import KMeans
     from sklearn.exceptions import ConvergenceWarning
-    from threadpoolctl import threadpool_limits
 
-    with threadpool_limits(limits=1), warnings.catch_warnings():
+    with running_single_threaded(), warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # fewer different texts than clusters
         clusters = KMeans(num, n_init=1, max_iter=MOST_ROUNDS, random_state=0)
         cluster_N = clusters.fit_predict(features_NF, sample_weight=np.maximum(1.0 - margins_N, 1e-6))

@@ -25,7 +25,7 @@ _OTHER = "take the model it was made from, in float32, float16 or bfloat16"
 
 
 def read_settings(folder: Path) -> dict[str, Any] | None:
-    """Return what the config of a folder says of FP8 weights; None if they are stored in another way."""
+    """Return what the config of a folder says of FP8 weights; None if they are stored in another format."""
     path = folder / "config.json"
     if not path.is_file():  # a link to a device would be read for ever
         return None

@@ -284,6 +284,7 @@ def _open_tokenizer(folder: Path) -> Any:
 
     if fault := tokenizer_files.find_fault(folder):
         raise UserError(f"no tokenizer: {fault[0]}", where=str(folder), fix=fault[1])
+    _check_config_beside(folder)
     try:
         tokenizer: Any = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
     except Exception as error:
@@ -292,6 +293,15 @@ def _open_tokenizer(folder: Path) -> Any:
         fix = "save the model's tokenizer.json into the folder"
         raise UserError(f"no tokenizer that can be trusted: {what}", where=str(folder), fix=fix, code=ExitCode.MISMATCH)
     return tokenizer
+
+
+def _check_config_beside(folder: Path) -> None:
+    """Raise `UserError` if a config has too many layers: to find the tokenizer's class, transformers reads it, even beside an
+    adapter, which needs none."""
+    path = folder / "config.json"
+    if path.is_file():
+        with contextlib.suppress(ValueError, RecursionError, OSError):  # whether it can be read is for transformers to say
+            json.loads(path.read_bytes(), object_hook=partial(_check_num_layers, where=str(path)))
 
 
 def _tokenizer_error(folder: Path, error: Exception) -> UserError:

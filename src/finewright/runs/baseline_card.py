@@ -7,8 +7,8 @@ from finewright.baselines.base import Baseline, BaselineModel
 from finewright.core import files
 from finewright.data.columns import Columns
 from finewright.runs.model_card import CARD_FILE, describe_measured
-from finewright.runs.pair_card import describe_for_pairs
 from finewright.runs.schema import RunResult
+from finewright.tasks.card_words import ExampleTexts
 
 _CARD = """{front}
 # {method}
@@ -17,7 +17,7 @@ _CARD = """{front}
 
 | | |
 |---|---|
-| labels | {labels} |
+{reads}| labels | {labels} |
 | fitted parameters | {parameters:,} |
 | test {metric} | {measured} |
 
@@ -27,7 +27,7 @@ from the folder of the run that this folder lies in:
 ```python
 import finewright
 model = finewright.load("path/to/the/run")
-model.predict(["a text", "another"])
+model.predict({texts})
 ```
 """
 
@@ -51,6 +51,7 @@ def write_baseline_card(  # noqa: PLR0913  all that a card tells of
     trained = "No language model is part of it."
     if model.num_frozen_parameters:
         trained = f"It reads the hidden states of {hub_id or Path(result.model).name}, which is not trained and not copied here."
+    examples = ExampleTexts(columns.texts if columns.form == "pair" else ())
     text = _CARD.format(
         front=f"---\n{front.to_yaml()}\n---",
         method=baseline.name(),
@@ -58,10 +59,11 @@ def write_baseline_card(  # noqa: PLR0913  all that a card tells of
         task=kind.name.replace("-", " "),
         version=result.versions["finewright"],
         trained=trained,
+        reads=examples.table_row,
+        texts=examples.as_list,
         labels=", ".join(model.labels),
         parameters=result.trainable_parameters,
         metric=kind.metric.name,
         measured=describe_measured(result, kind.metric),
     )
-    text = describe_for_pairs(text, columns.texts) if columns.form == "pair" else text
     files.write_atomic(folder / CARD_FILE, text)

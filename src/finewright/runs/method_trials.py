@@ -23,9 +23,10 @@ from finewright.models.meta import BaseNetwork
 from finewright.models.prepared import PreparedModel
 from finewright.planning.defaults import PAIR_STEPS
 from finewright.planning.method_plan import MethodPlan
-from finewright.tasks.base import Metric, Task
+from finewright.tasks.base import Task
 from finewright.tasks.evaluation import Evaluation
 from finewright.tasks.head_weights import HeadNotFitted
+from finewright.tasks.measures import Metric
 from finewright.training import head_start, loop
 
 MOST_SECONDS = 180.0

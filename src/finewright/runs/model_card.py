@@ -9,13 +9,15 @@ from finewright.data.columns import NO_COLUMNS, Columns
 from finewright.methods.base import Method
 from finewright.models import adapter_folder, hub, packages
 from finewright.models.head_spec import LANGUAGE_MODEL
-from finewright.runs import language_model_card, number_card
+from finewright.runs import language_model_card
 from finewright.runs.calibration import describe_temperature, read_calibration
 from finewright.runs.lineage import describe_lineage
-from finewright.runs.pair_card import describe_for_pairs
+from finewright.runs.number_card import describe_numbers
 from finewright.runs.schema import RunResult
 from finewright.runs.thresholds import describe_for_card
-from finewright.tasks.base import Metric, Task
+from finewright.tasks.base import Task
+from finewright.tasks.card_words import CardWords, ExampleTexts
+from finewright.tasks.measures import Metric
 
 if TYPE_CHECKING:
     from finewright.models.prepared import BaseModelRef, PreparedModel
@@ -28,7 +30,7 @@ _CARD = """{front}
 
 | | |
 |---|---|
-{labels}| texts | at most {max_length} tokens; {longer} |
+{reads}{labels}| texts | at most {max_length} tokens; {longer} |
 | trained parameters | {trainable:,} of {total:,} ({share:.3%}) |
 | test {metric} | {measured} |
 {start}{compared}{calibration}{lineage}
@@ -40,8 +42,8 @@ _LOADING_MODEL = """Load it with transformers; {long_texts}:
 ```python
 from transformers import pipeline
 folder = "path/to/this/folder"
-classify = pipeline("{pipeline_tag}", model=folder, {pipeline_options})
-```
+{pipeline} = pipeline("{pipeline_tag}", model=folder, {pipeline_options})
+{pipeline_call}```
 
 or
 
@@ -52,27 +54,25 @@ from transformers import {auto_model}, AutoTokenizer
 folder = "path/to/this/folder"
 model = {auto_model}.from_pretrained(folder)
 tokenizer = AutoTokenizer.from_pretrained(folder)
-batch = tokenizer(["a text", "another"], padding=True, truncation=True, return_tensors="pt")
-scores = model(**batch).logits
+batch = tokenizer({tokenizer_inputs}, padding=True, truncation=True, return_tensors="pt")
+{outputs} = model(**batch).logits{index}
 ```
 """
 
 _LOADING_SENTENCE = """Its head reads {state}, for which transformers has no class, so it is a sentence-transformers model
-whose last layer gives the scores (`pip install sentence-transformers{also}`). The names of the labels are in `{config}`:
+whose last layer gives {given} (`pip install sentence-transformers{also}`){where_names}:
 
 ```python
 from sentence_transformers import SentenceTransformer
 folder = "path/to/this/folder"
 model = SentenceTransformer(folder, device="cpu")
-scores = model.encode(["a text", "another"], convert_to_tensor=True)
-probabilities = scores.softmax(dim=1)
-```
+{outputs} = model.encode({texts}, convert_to_tensor=True){index}
+{after_encoding}```
 
 {where_base}
 """
 
-_LOADING_ADAPTER = """Load it with PEFT. The names of the labels are in `base_config/`; `truncation=True` cuts long texts as they
-were cut here:
+_LOADING_ADAPTER = """Load it with PEFT{where_names}; `truncation=True` cuts long texts as they were cut here:
 
 ```python
 from peft import PeftConfig, PeftModel
@@ -85,8 +85,8 @@ base = {auto_model}.from_pretrained(
 )
 model = PeftModel.from_pretrained(base, folder).eval()
 tokenizer = AutoTokenizer.from_pretrained(folder)
-batch = tokenizer(["a text", "another"], padding=True, truncation=True, return_tensors="pt")
-scores = model(**batch).logits
+batch = tokenizer({tokenizer_inputs}, padding=True, truncation=True, return_tensors="pt")
+{outputs} = model(**batch).logits{index}
 ```
 
 {where_base}
@@ -105,15 +105,14 @@ from transformers import AutoConfig, {auto_model}, pipeline
 folder = "path/to/this/folder"
 config = AutoConfig.from_pretrained(f"{folder}/base_config")
 model = {auto_model}.from_pretrained(folder, config=config)
-classify = pipeline("{pipeline_tag}", model=model, tokenizer=folder, {pipeline_options})
-```
+{pipeline} = pipeline("{pipeline_tag}", model=model, tokenizer=folder, {pipeline_options})
+{pipeline_call}```
 
-and so does `{peft_auto_model}.from_pretrained(folder, num_labels={num_labels}, pad_token_id={pad})`, without
-the names of the labels.
+and so does `{peft_auto_model}.from_pretrained(folder, num_labels={num_labels}, pad_token_id={pad})`{without_names}.
 """
 
-_LOADING_PACKED = """Load it with PEFT on the base in four bits, as it was trained (`pip install bitsandbytes accelerate`). The
-names of the labels are in `base_config/`; `truncation=True` cuts long texts as they were cut here:
+_LOADING_PACKED = """Load it with PEFT on the base in four bits, as it was trained
+(`pip install bitsandbytes accelerate`){where_names}; `truncation=True` cuts long texts as they were cut here:
 
 ```python
 import json, pathlib, torch
@@ -132,8 +131,8 @@ config = AutoConfig.from_pretrained(f"{folder}/base_config")
 )
 model = PeftModel.from_pretrained(base, folder).eval()
 tokenizer = AutoTokenizer.from_pretrained(folder)
-batch = tokenizer(["a text", "another"], padding=True, truncation=True, return_tensors="pt").to(base.device)
-scores = model(**batch).logits
+batch = tokenizer({tokenizer_inputs}, padding=True, truncation=True, return_tensors="pt").to(base.device)
+{outputs} = model(**batch).logits{index}
 ```
 
 {where_base}
@@ -169,16 +168,13 @@ def write_card(  # noqa: PLR0913  all that a card tells of
     )
     config, tokenizer = prepared_model.network.config, origin.tokenizer
     task = kind.for_saved_model(config)
-    notes = [method.card_note] if method.card_note else []
-    notes += [note] if (note := describe_temperature(read_calibration(folder))) else []
-    notes += [note] if (note := describe_for_card(folder)) else []
+    said = describe_numbers(folder), method.card_note, describe_temperature(read_calibration(folder)), describe_for_card(folder)
+    notes = [note for note in said if note]
     if prepared_model.architecture.pooling == "last":
         notes.append(_PAD_NOTE.format(pad=config.pad_token_id))
     name = hub_id or Path(origin.name).name
-    loading = _describe_loading(kind, method, prepared_model, name=name, origin=origin)
-    if kind.scales_head:
-        loading = number_card.adapt_loading(loading)
-        notes.insert(0, number_card.describe_numbers(folder))
+    examples = ExampleTexts(columns.texts if columns.form == "pair" else ())
+    loading = _describe_loading(kind, method, prepared_model, name=name, origin=origin, examples=examples)
     text = _CARD.format(
         front=f"---\n{front.to_yaml()}\n---",
         title=f"{Path(origin.name).name}, {method.name()}",
@@ -187,11 +183,12 @@ def write_card(  # noqa: PLR0913  all that a card tells of
         summary=method.summary,
         version=result.versions["finewright"],
         task=kind.name.replace("-", " "),
+        reads=examples.table_row,
         labels=f"| labels | {', '.join(task.labels)} |\n" if task.labels else "",
         max_length=tokenizer.model_max_length,
         longer=language_model_card.describe_long_texts(task.data_options())
         if kind.is_language_model()
-        else f"a longer one {_describe_long_texts(kind, tokenizer)}",
+        else f"a longer one {_describe_long_text(kind, tokenizer)}",
         trainable=result.trainable_parameters,
         total=result.total_parameters,
         share=result.trainable_fraction,
@@ -204,15 +201,12 @@ def write_card(  # noqa: PLR0913  all that a card tells of
         loading=loading,
         note="\n".join(notes),
     )
-    text = describe_for_pairs(text, columns.texts) if columns.form == "pair" else text
     files.write_atomic(folder / CARD_FILE, text)
 
 
-def _describe_long_texts(kind: type[Task], tokenizer: Any) -> str:
+def _describe_long_text(kind: type[Task], tokenizer: Any) -> str:
     """Return what becomes of a text that is too long."""
-    if kind.reads == "every-token":
-        return "is read in overlapping windows"
-    return f"loses its {'start' if tokenizer.truncation_side == 'left' else 'end'}"
+    return kind.card.long_text.format(cut_side="start" if tokenizer.truncation_side == "left" else "end")
 
 
 def _name_library(prepared_model: "PreparedModel", *, adapter: bool) -> str:
@@ -258,23 +252,24 @@ def describe_compared(result: RunResult, kind: type[Task]) -> str:
 
 
 def _describe_loading(
-    kind: type[Task], method: Method, prepared_model: "PreparedModel", *, name: str, origin: "BaseModelRef"
+    kind: type[Task],
+    method: Method,
+    prepared_model: "PreparedModel",
+    *,
+    name: str,
+    origin: "BaseModelRef",
+    examples: ExampleTexts,
 ) -> str:
     """Return code that loads the model. No path of this machine stands in it: adapter_config.json has the base's place."""
-    values = {"auto_model": kind.auto_model, "peft_auto_model": kind.auto_model.replace("AutoModel", "AutoPeftModel")}
-    values["pipeline_tag"] = kind.pipeline_tag or ""
-    values["pipeline_options"], values["long_texts"] = (
-        "truncation=True",
-        "`truncation=True` cuts long texts as they were cut here",
-    )
-    if kind.reads == "every-token":
-        values["pipeline_options"] = f'aggregation_strategy="first", stride={origin.tokenizer.model_max_length // 4}'
-        values["long_texts"] = "`stride` lets windows of a long text overlap, as they do here"
     if kind.auto_model == LANGUAGE_MODEL:
         place = _describe_base_place(name, origin) if method.saves == "adapter" else ""
         return language_model_card.describe_loading(method, origin.tokenizer, where_base=place)
     if not prepared_model.architecture.has_standard_head:
-        return _describe_sentence_folder(method, prepared_model, name=name, origin=origin)
+        return _describe_sentence_folder(kind, method, prepared_model, name=name, origin=origin, examples=examples)
+    values = _fill_words(kind.card, examples, labels_in=f"{adapter_folder.CONFIG_FOLDER}/")
+    values |= {"auto_model": kind.auto_model, "peft_auto_model": kind.auto_model.replace("AutoModel", "AutoPeftModel")}
+    options = kind.card.pipeline_options.format(stride=origin.tokenizer.model_max_length // 4)
+    values |= {"pipeline_tag": kind.pipeline_tag or "", "pipeline_options": options, "long_texts": kind.card.pipeline_options_do}
     if method.saves != "adapter":
         return _fill((_LOADING_MODEL if kind.pipeline_tag else "") + _LOADING_PLAIN, values)
     values["where_base"] = _HEAD_NOTE + _describe_base_place(name, origin)
@@ -287,13 +282,38 @@ def _describe_loading(
     return _fill(loading, values)
 
 
-def _describe_sentence_folder(method: Method, prepared_model: "PreparedModel", *, name: str, origin: "BaseModelRef") -> str:
+def _fill_words(words: CardWords, examples: ExampleTexts, *, labels_in: str) -> dict[str, str]:
+    """Return what the words of a task give the placeholders of a template. `labels_in`: file or folder with names of labels."""
+    return {
+        "outputs": words.outputs,
+        "index": words.index,
+        "given": words.given,
+        "after_encoding": words.after_encoding,
+        "pipeline": words.pipeline,
+        "pipeline_call": examples.call_pipeline(words),
+        "tokenizer_inputs": examples.for_tokenizer,
+        "texts": examples.as_list,
+        "where_names": f". The names of the labels are in `{labels_in}`" if words.names_labels else "",
+        "without_names": ", without the names of the labels" if words.names_labels else "",
+    }
+
+
+def _describe_sentence_folder(
+    kind: type[Task],
+    method: Method,
+    prepared_model: "PreparedModel",
+    *,
+    name: str,
+    origin: "BaseModelRef",
+    examples: ExampleTexts,
+) -> str:
     """Return code that loads a model with a linear head of ours. A base in four bits is loaded in full precision there."""
     adapter = method.saves == "adapter"
     from finewright.models import pooling
 
-    values = {"state": pooling.describe_state(prepared_model.architecture), "also": " peft" if adapter else ""}
-    values["config"] = f"{adapter_folder.CONFIG_FOLDER}/config.json" if adapter else "config.json"
+    labels_in = f"{adapter_folder.CONFIG_FOLDER}/config.json" if adapter else "config.json"
+    values = _fill_words(kind.card, examples, labels_in=labels_in)
+    values |= {"state": pooling.describe_state(prepared_model.architecture), "also": " peft" if adapter else ""}
     values["where_base"] = _describe_base_place(name, origin) if adapter else ""
     return _fill(_LOADING_SENTENCE, values)
 

@@ -1,6 +1,5 @@
-"""What the card of a model that predicts numbers says: how to load it, and the intervals of its predictions."""
+"""What the card of a model that predicts numbers says of their unit, and of the intervals of its predictions."""
 
-import re
 from pathlib import Path
 
 from finewright.runs.intervals import LEVEL, read_errors
@@ -15,25 +14,6 @@ _INTERVALS = """
 (Lei et al. 2018, arXiv:1604.04173) from the absolute errors of the {rows:,} validation rows, which are in `intervals.json`. It
 holds for new rows of the same kind.
 """
-_CHANGES = (
-    ("scores = model.encode(", "values = model.encode("),
-    ("convert_to_tensor=True)\nprobabilities = scores.softmax(dim=1)\n", "convert_to_tensor=True)[:, 0]\n"),
-    ("scores = model(**batch).logits\n", "values = model(**batch).logits[:, 0]\n"),
-    ("classify = pipeline(", "predict = pipeline("),
-    ("truncation=True)\n```", 'truncation=True)\nvalue = predict("a text")[0]["score"]\n```'),
-    ("whose last layer gives the scores", "whose last layer gives the number"),
-    (", without\nthe names of the labels.", "."),
-)
-_LABELS = re.compile(
-    r"[.:]? The\s+names\s+of\s+the\s+labels\s+are\s+in `[^`]+`(?=[:;])|(?<=PEFT)\. The names of the labels are in `[^`]+`"
-)
-
-
-def adapt_loading(text: str) -> str:
-    """Return code that loads a model with the names of what it gives: numbers, not scores of labels."""
-    for before, after in _CHANGES:
-        text = text.replace(before, after)
-    return _LABELS.sub("", text)
 
 
 def describe_numbers(folder: Path) -> str:

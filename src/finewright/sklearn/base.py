@@ -3,7 +3,7 @@
 import shutil
 import tempfile
 import weakref
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -125,3 +125,12 @@ def read_texts(X: Any) -> list[Any]:
     if other := [text for text in texts if not isinstance(text, str) and not is_pair(text)]:
         raise ValueError(f"wanted texts, found {other[0]!r}")
     return [tuple(text) if is_pair(text) else text for text in texts]
+
+
+def check_distinct_names(labels: Iterable[Any], names: Iterable[str], *, whole_numbers: Collection[str] = ()) -> None:
+    """Raise `ValueError` if two labels have one name in the saved model. `whole_numbers`: names of labels that are numbers."""
+    known: dict[str, Any] = {}
+    for label, name in zip(labels, names, strict=True):
+        if (other := known.setdefault(name, label)) != label:
+            why = "1.0 is 1" if name in whole_numbers else "spaces around a label do not count"
+            raise ValueError(f"the labels {other!r} and {label!r} cannot be kept apart: {why}")

@@ -7,7 +7,7 @@ import numpy as np
 from sklearn.base import ClassifierMixin
 from sklearn.utils.validation import check_is_fitted
 
-from finewright.sklearn.base import TextEstimator, read_texts
+from finewright.sklearn.base import TextEstimator, check_distinct_names, read_texts
 
 _TASK = "multi-label-classification"
 
@@ -101,10 +101,8 @@ def read_label_sets(y: Any) -> tuple[np.ndarray, list[list[str]]]:
     if len(kinds) > 1:
         raise ValueError("labels must be of one type, found texts and numbers")
     known = sorted({label for row in found for label in row})
-    by_name: dict[str, Any] = {}
-    for label in known:
-        if (other := by_name.setdefault(str(label).strip(), label)) != label:
-            raise ValueError(f"the labels {other!r} and {label!r} cannot be kept apart: spaces around a label do not count")
-        if not str(label).strip():
-            raise ValueError("a label is empty")
+    names = [str(label).strip() for label in known]
+    if "" in names:
+        raise ValueError("a label is empty")
+    check_distinct_names(known, names)
     return np.array(known), [[str(label).strip() for label in row] for row in found]

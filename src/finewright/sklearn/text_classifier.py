@@ -9,7 +9,7 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, column_or_1d
 
 from finewright.data.labels import find_whole_numbers
-from finewright.sklearn.base import TextEstimator, read_texts
+from finewright.sklearn.base import TextEstimator, check_distinct_names, read_texts
 
 
 class TextClassifier(ClassifierMixin, TextEstimator):
@@ -93,9 +93,5 @@ def _name_classes(classes: np.ndarray) -> list[str]:
     names = [str(label).strip() for label in classes.tolist()]
     whole = find_whole_numbers(names)
     names = [whole.get(name, name) for name in names]
-    known: dict[str, Any] = {}
-    for label, name in zip(classes.tolist(), names, strict=True):
-        if (other := known.setdefault(name, label)) != label:
-            why = "1.0 is 1" if name in whole.values() else "spaces around a label do not count"
-            raise ValueError(f"the labels {other!r} and {label!r} cannot be kept apart: {why}")
+    check_distinct_names(classes.tolist(), names, whole_numbers=whole.values())
     return names

@@ -4,15 +4,17 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from finewright.data import checks, pair_checks
 from finewright.data.checks import Finding
 from finewright.data.conversation_shapes import RowKind
 from finewright.data.text_pairs import are_pairs, as_input, input_of
 from finewright.models.head_spec import LANGUAGE_MODEL, HeadSpec, Reads
+from finewright.tasks.card_words import CardWords
 from finewright.tasks.evaluation import Evaluation
 from finewright.tasks.head_weights import HeadNotFitted, HeadWeights
+from finewright.tasks.measures import Measures, Metric, OutputDifference
 
 if TYPE_CHECKING:
     import numpy as np
@@ -33,38 +35,6 @@ Relative to the best loss itself it would never end: once all rows are right, th
 The usual thresholds are absolute and 0 by default (transformers' `early_stopping_threshold`, Lightning's, Keras's `min_delta`),
 so that any fall counts; scikit-learn's `tol` and PyTorch's `ReduceLROnPlateau` want more than 1e-4.
 """
-
-
-class Metric(NamedTuple):
-    """The metric that decides which evaluation is best; the loss, where lower is better, decides between equal values."""
-
-    name: str
-    higher_is_better: bool = True
-    is_share: bool = False
-    """Whether it lies between 0 and 1 and is shown in percent."""
-    words: str = ""
-    """What people call it; `name` when it is empty."""
-
-    @property
-    def title(self) -> str:
-        """What it is called in tables and sentences."""
-        return self.words or self.name
-
-    def format(self, value: float) -> str:
-        """Return a value as a user reads it."""
-        return f"{value:.1%}" if self.is_share else f"{value:.4g}"
-
-
-class OutputDifference(NamedTuple):
-    """How two models' outputs for the same texts differ.
-
-    `largest`: difference of an output. `scale`: largest size of an output of the first model.
-    `num_changed`: texts with another prediction; None where predictions are not choices.
-    """
-
-    largest: float
-    scale: float
-    num_changed: int | None = None
 
 
 @dataclass(frozen=True)
@@ -104,10 +74,16 @@ class Task(ABC):
     """Which states the head reads. Only `pooled` allows the last layer to compute one token per text."""
     pipeline_tag: ClassVar[str | None] = None
     """The transformers pipeline that predicts with a saved model, if there is one; hubs sort by it."""
+    card: ClassVar[CardWords] = CardWords()
+    """How a model card names and reads what a model gives."""
     columns: ClassVar[tuple[str, ...]]
     row_kind: ClassVar[RowKind] = "labelled"
     """What a row of its data is."""
     metric: ClassVar[Metric]
+    measures: ClassVar[Measures] = "values"
+    """What the metrics of a split are about, by which they are shown."""
+    predicts_numbers: ClassVar[bool] = False
+    """Whether the label of a row is a number, and a prediction another one: they have an order and a distance."""
     logged_metrics: ClassVar[tuple[str, ...]]
     """Metrics of an evaluation that are written to metrics.jsonl."""
     default_max_length: ClassVar[int] = 512

@@ -25,6 +25,12 @@ _GRID_POINTS = 25
 _DIGITS = 4
 
 
+def compute_probabilities(scores_NC: np.ndarray, *, temperature: float = 1.0) -> np.ndarray:
+    """Return the softmax of the scores divided by the temperature in float64, shape (N, C)."""
+    shifted = np.exp((scores_NC.astype(np.float64) - scores_NC.max(axis=1, keepdims=True)) / temperature)
+    return shifted / shifted.sum(axis=1, keepdims=True)
+
+
 def fit_temperature(scores_NC: np.ndarray, targets: Sequence[int] | np.ndarray) -> float:
     """Return the most probable temperature given labelled scores: the likelihood times the prior; 1 without rows.
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from finewright.core.threads import running_single_threaded
 from finewright.data.splits import split_into_folds
 from finewright.tasks.head_weights import HeadNotFitted, HeadWeights, check_every_label, check_finite, find_softness
 
@@ -29,11 +30,10 @@ def fit(features: Any, targets: np.ndarray, *, strength: float, weights: np.ndar
     """Return scikit-learn's fitted classifier. `strength`: its C. `weights`: of the rows, shape (N,)."""
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LogisticRegression
-    from threadpoolctl import threadpool_limits
 
     # L-BFGS adds up short vectors: threads of BLAS only wait for each other there (measured on two cores, 4,523 features:
     # 2.1 s with two threads beside other work, 0.09 s with one), and the last digits depend on their number
-    with threadpool_limits(limits=1), warnings.catch_warnings():
+    with running_single_threaded(), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="The number of unique classes is greater than 50%")  # checked with the data
         warnings.simplefilter("ignore", ConvergenceWarning)  # with weak regularisation it may stop early; held-out rows decide
         return LogisticRegression(C=strength, max_iter=500, fit_intercept=intercept).fit(features, targets, sample_weight=weights)
@@ -129,10 +129,11 @@ def fit_head(
     return HeadWeights(weight_KF.astype(np.float32), bias, strength, softness=softness)
 
 
-def standardise(features_NF: np.ndarray, *, centred: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def standardise(features_NF: np.ndarray, *, centred: bool, dtype: type = np.float32) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return (features of standard deviation near 1, their means, what they were divided by), shapes (N, F), (F,), (F,)."""
     mean_F, scale_F = features_NF.mean(axis=0, dtype=np.float64), compute_scales(features_NF)
-    return ((features_NF - mean_F if centred else features_NF) / scale_F).astype(np.float32), mean_F, scale_F
+    scaled_NF = (features_NF - mean_F if centred else features_NF) / scale_F
+    return scaled_NF.astype(dtype, copy=False), mean_F, scale_F
 
 
 def compute_scales(features_NF: np.ndarray) -> np.ndarray:

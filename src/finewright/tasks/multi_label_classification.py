@@ -19,9 +19,11 @@ from finewright.data.multi_label_rows import join_labels, labels_of, make_row
 from finewright.data.splits import Example
 from finewright.models.head_spec import Reads
 from finewright.tasks import label_thresholds, multi_label_checks, multi_label_metrics, one_vs_rest
-from finewright.tasks.base import Metric, OutputDifference, Task
+from finewright.tasks.base import Task
+from finewright.tasks.card_words import CardWords
 from finewright.tasks.evaluation import Evaluation
 from finewright.tasks.head_weights import HeadWeights
+from finewright.tasks.measures import Measures, Metric, OutputDifference
 
 if TYPE_CHECKING:
     import torch
@@ -48,8 +50,10 @@ class MultiLabelClassification(Task):
     problem_type: ClassVar[str | None] = "multi_label_classification"
     reads: ClassVar[Reads] = "pooled"
     pipeline_tag: ClassVar[str | None] = "text-classification"
+    card: ClassVar[CardWords] = CardWords(after_encoding="probabilities = scores.sigmoid()\n")
     columns: ClassVar[tuple[str, ...]] = ("text", "labels")
     row_kind: ClassVar[RowKind] = "multi-label"
+    measures: ClassVar[Measures] = "label-sets"
     metric: ClassVar[Metric] = Metric("micro_f1", is_share=True, words="micro F1")
     logged_metrics: ClassVar[tuple[str, ...]] = ("micro_f1", "macro_f1", "average_precision", "loss")
     fits_head: ClassVar[bool] = True

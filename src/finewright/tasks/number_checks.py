@@ -23,7 +23,7 @@ from finewright.data.pair_checks import find_pair_faults
 from finewright.data.splits import Example
 
 LEAST_SPREAD = 1e-5
-"""Standard deviation, as a share of the largest value, that a network in float32 can still tell apart."""
+"""Standard deviation, as a share of the largest value, that a network in float32 can still distinguish."""
 FAR_OUT = 8.0
 """Median absolute deviations from the median, as multiples of what they are for a normal distribution, of an outlier."""
 SKEWED = 3.0

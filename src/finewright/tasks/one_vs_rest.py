@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from finewright.core.threads import running_single_threaded
 from finewright.data.multi_label_splits import find_rarest_labels
 from finewright.tasks.head_weights import HeadNotFitted, HeadWeights, check_finite, find_softness
 from finewright.tasks.logistic_regression import NUM_FOLDS, choose_strength, standardise
@@ -54,7 +55,6 @@ def fit(
     both sides.
     """
     from scipy.optimize import minimize
-    from threadpoolctl import threadpool_limits
 
     features = features.astype(np.float64)
     targets_NC = np.asarray(targets_NC, dtype=np.float64)
@@ -84,7 +84,7 @@ def fit(
         first = np.zeros(num_own * (num_features + 1))
         if start is not None:
             first = np.concatenate([start.coefficients[varied_C].ravel(), start.intercept[varied_C]])
-        with threadpool_limits(limits=1):  # as in `logistic_regression.fit`: the last digits depend on the number of threads
+        with running_single_threaded():  # as in `logistic_regression.fit`: the last digits depend on the number of threads
             scale = float(np.abs(cost(np.zeros_like(first))[1]).max()) or 1.0
             options = {"maxiter": MOST_ITERATIONS, "gtol": tolerance * scale, "ftol": 1e-5 * tolerance}
             found = minimize(cost, first, jac=True, method="L-BFGS-B", options=options).x

@@ -20,9 +20,10 @@ from finewright.data.dataset import Dataset
 from finewright.data.preferences import Preference, preference_from_json
 from finewright.data.splits import Example
 from finewright.tasks import preference_rows
-from finewright.tasks.base import EncodedRows, Metric, OutputDifference
+from finewright.tasks.base import EncodedRows
 from finewright.tasks.evaluation import Evaluation
 from finewright.tasks.language_models import LanguageModelTask
+from finewright.tasks.measures import Metric, OutputDifference
 
 if TYPE_CHECKING:
     import torch

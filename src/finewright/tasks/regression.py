@@ -24,14 +24,15 @@ from finewright.data.number_cells import write_number
 from finewright.data.splits import Example
 from finewright.models.head_spec import HeadSpec, Reads
 from finewright.tasks import number_checks, number_metrics, ridge_regression
-from finewright.tasks.base import HeadWeights, Metric, Task
+from finewright.tasks.base import HeadWeights, Task
+from finewright.tasks.card_words import CardWords
 from finewright.tasks.evaluation import Evaluation
+from finewright.tasks.measures import Measures, Metric
 
 if TYPE_CHECKING:
     import torch
     from transformers import PretrainedConfig
 
-    from finewright.methods.base import Method
 
 DIGITS = 6
 """Significant digits of a predicted number: what float32 holds."""
@@ -70,8 +71,19 @@ class Regression(Task):
     problem_type: ClassVar[str | None] = "regression"
     reads: ClassVar[Reads] = "pooled"
     pipeline_tag: ClassVar[str | None] = "text-classification"
+    card: ClassVar[CardWords] = CardWords(
+        outputs="values",
+        index="[:, 0]",
+        given="the number",
+        after_encoding="",
+        pipeline="predict",
+        value="value",
+        names_labels=False,
+    )
     columns: ClassVar[tuple[str, ...]] = ("text", "label")
     row_kind: ClassVar[RowKind] = "number"
+    measures: ClassVar[Measures] = "numbers"
+    predicts_numbers: ClassVar[bool] = True
     metric: ClassVar[Metric] = Metric("rmse", higher_is_better=False, words="RMSE")
     logged_metrics: ClassVar[tuple[str, ...]] = ("rmse", "mae", "r2", "spearman", "loss")
     fits_head: ClassVar[bool] = True
@@ -103,13 +115,6 @@ class Regression(Task):
     def assumed(cls, *, num_labels: int) -> "Regression":
         """Build the task for a plan without data."""
         return cls(())
-
-    @classmethod
-    def why_not(cls, method: "Method") -> str:
-        """Return why a method cannot train this task: drawing texts of one label together needs labels."""
-        return (
-            f"{method.name()} draws texts of one label together, and {cls.name} has none" if method.objective == "pairs" else ""
-        )
 
     def check_dataset(self, dataset: Dataset) -> list[Finding]:
         """Return what is worth knowing of texts and numbers before training, errors first."""

@@ -10,7 +10,7 @@ import numpy as np
 
 from finewright.data.splits import split_into_folds
 from finewright.tasks.head_weights import HeadNotFitted, HeadWeights, check_finite
-from finewright.tasks.logistic_regression import NUM_FOLDS, compute_scales
+from finewright.tasks.logistic_regression import NUM_FOLDS, standardise
 
 STRENGTHS = (1e-3, 1e-2, 0.1, 1.0, 10.0, 100.0, 1e3, 1e4, 1e5)
 """Penalties to choose from, scikit-learn's alpha."""
@@ -83,8 +83,7 @@ def fit_head(features_NF: np.ndarray, targets: Sequence[float], *, has_bias: boo
     check_finite(features_NF)
     if len(targets_N) < NUM_FOLDS or targets_N.std() == 0:
         raise HeadNotFitted("the training rows do not have different numbers")
-    mean_F, scale_F = features_NF.mean(axis=0, dtype=np.float64), compute_scales(features_NF)
-    scaled_NF = (features_NF - mean_F if has_bias else features_NF) / scale_F
+    scaled_NF, mean_F, scale_F = standardise(features_NF, centred=has_bias, dtype=np.float64)
     constant_F, rest_N = np.zeros(scaled_NF.shape[1]), targets_N
     if not has_bias:  # a penalty then draws the weights towards those that give the mean, not towards 0
         constant = fit_best(scaled_NF, np.full(len(targets_N), targets_N.mean()), intercept=False)[0]

@@ -18,9 +18,10 @@ from finewright.data.dataset import Dataset
 from finewright.data.splits import Example
 from finewright.models.head_spec import Reads
 from finewright.tasks import calibration, discriminant_analysis, label_checks, logistic_regression, metrics
-from finewright.tasks.base import Metric, OutputDifference, Task
+from finewright.tasks.base import Task
 from finewright.tasks.evaluation import Evaluation
 from finewright.tasks.head_weights import HeadWeights
+from finewright.tasks.measures import Measures, Metric, OutputDifference
 
 if TYPE_CHECKING:
     import torch
@@ -47,6 +48,7 @@ class TextClassification(Task):
     reads: ClassVar[Reads] = "pooled"
     pipeline_tag: ClassVar[str | None] = "text-classification"
     columns: ClassVar[tuple[str, ...]] = ("text", "label")
+    measures: ClassVar[Measures] = "labels"
     metric: ClassVar[Metric] = Metric("accuracy", is_share=True)
     logged_metrics: ClassVar[tuple[str, ...]] = ("accuracy", "macro_f1", "loss")
     fits_head: ClassVar[bool] = True
@@ -147,7 +149,7 @@ class TextClassification(Task):
 
     def label_probabilities(self, outputs: np.ndarray) -> np.ndarray:
         """Return the softmax of the scores divided by the temperature, shape (N, C)."""
-        return probabilities(outputs, temperature=self.temperature)
+        return calibration.compute_probabilities(outputs, temperature=self.temperature)
 
     def fit_temperature(self, outputs: np.ndarray, targets: Sequence[int]) -> float:
         """Return the temperature that `calibration.fit_temperature` finds."""
@@ -163,7 +165,9 @@ class TextClassification(Task):
 
     def compare_outputs(self, before: np.ndarray, after: np.ndarray) -> OutputDifference:
         """Return the largest difference of a score, and how many texts get another label."""
-        labels_before, labels_after = (probabilities(scores_NC).argmax(axis=1) for scores_NC in (before, after))
+        labels_before, labels_after = (
+            calibration.compute_probabilities(scores_NC).argmax(axis=1) for scores_NC in (before, after)
+        )
         num_changed = int((labels_before != labels_after).sum())
         return OutputDifference(float(np.abs(before - after).max()), float(np.abs(before).max()), num_changed)
 
@@ -183,7 +187,7 @@ class ClassificationEvaluation(Evaluation):
     @property
     def _probabilities_NC(self) -> np.ndarray:
         if self._softmax_NC is None:
-            self._softmax_NC = probabilities(self._scores_NC, temperature=self._temperature)
+            self._softmax_NC = calibration.compute_probabilities(self._scores_NC, temperature=self._temperature)
         return self._softmax_NC
 
     def metrics(self) -> dict[str, Any]:
@@ -213,7 +217,9 @@ class ClassificationEvaluation(Evaluation):
     def calibration_error(self, *, temperature: float | None = None) -> float:
         """Return `metrics.calibration_error` of the rows."""
         own = temperature is None
-        probabilities_NC = self._probabilities_NC if own else probabilities(self._scores_NC, temperature=temperature)
+        probabilities_NC = (
+            self._probabilities_NC if own else calibration.compute_probabilities(self._scores_NC, temperature=temperature)
+        )
         return metrics.calibration_error(probabilities_NC, self._targets)
 
     def row_confidences(self) -> tuple[np.ndarray, np.ndarray]:
@@ -227,9 +233,3 @@ class ClassificationEvaluation(Evaluation):
             line["probability_of_label"] = float(probabilities_C[target])
         wrong = [line for line in lines if line["label"] != line["predicted"]]
         return sorted(wrong, key=lambda line: line["probability_of_label"])[:count]
-
-
-def probabilities(scores_NC: np.ndarray, *, temperature: float = 1.0) -> np.ndarray:
-    """Return the softmax of the scores divided by the temperature in float64, shape (N, C)."""
-    shifted = np.exp((scores_NC.astype(np.float64) - scores_NC.max(axis=1, keepdims=True)) / temperature)
-    return shifted / shifted.sum(axis=1, keepdims=True)

@@ -16,13 +16,14 @@ from finewright.data.checks import Finding
 from finewright.data.conversation_shapes import RowKind
 from finewright.data.conversations import Conversation, Message, conversation_from_json, conversation_of
 from finewright.data.dataset import Dataset
-from finewright.data.samples import DESCRIBED_WAYS
+from finewright.data.samples import DESCRIBED_SOURCES
 from finewright.data.splits import Example
 from finewright.data.tokenization import TokenRows
 from finewright.tasks import answer_metrics
-from finewright.tasks.base import EncodedRows, Metric, OutputDifference
+from finewright.tasks.base import EncodedRows
 from finewright.tasks.evaluation import Evaluation
 from finewright.tasks.language_models import LanguageModelTask
+from finewright.tasks.measures import Metric, OutputDifference
 
 if TYPE_CHECKING:
     import torch
@@ -232,9 +233,9 @@ def _empty_split() -> "EncodedSplit":
 
 def _choices(encoded: chat_encoding.EncodedConversations) -> list[tuple[str, str, str]]:
     """Return which tokens are trained and how they were found."""
-    ways = "; ".join(f"{count:,} {DESCRIBED_WAYS[way]}" for way, count in encoded.ways.items())
+    mask_sources = "; ".join(f"{count:,} {DESCRIBED_SOURCES[source]}" for source, count in encoded.mask_sources.items())
     share = f"{encoded.num_trained:,} of {len(encoded.ids.flat):,} tokens ({encoded.trained_share:.1%})"
-    return [("data.trained_tokens", share, "; ".join([ways, *encoded.notes]))]
+    return [("data.trained_tokens", share, "; ".join([mask_sources, *encoded.notes]))]
 
 
 def _findings(

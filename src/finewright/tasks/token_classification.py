@@ -30,7 +30,10 @@ from finewright.data.tagged_tokens import (
 )
 from finewright.models.head_spec import TOKEN_CLASSIFICATION, Reads
 from finewright.tasks import entity_metrics, tag_checks
-from finewright.tasks.base import EncodedRows, Evaluation, Metric, OutputDifference, Task
+from finewright.tasks.base import EncodedRows, Evaluation, Task
+from finewright.tasks.calibration import compute_probabilities
+from finewright.tasks.card_words import CardWords
+from finewright.tasks.measures import Measures, Metric, OutputDifference
 
 if TYPE_CHECKING:
     import torch
@@ -69,8 +72,14 @@ class TokenClassification(Task):
     reads: ClassVar[Reads] = "every-token"
     row_kind: ClassVar[RowKind] = "tagged-tokens"
     pipeline_tag: ClassVar[str | None] = "token-classification"
+    card: ClassVar[CardWords] = CardWords(
+        long_text="is read in overlapping windows",
+        pipeline_options='aggregation_strategy="first", stride={stride}',
+        pipeline_options_do="`stride` lets windows of a long text overlap, as they do here",
+    )
     columns: ClassVar[tuple[str, ...]] = ("tokens", "tags")
     metric: ClassVar[Any] = _DecisiveMetric()
+    measures: ClassVar[Measures] = "tags"
     logged_metrics: ClassVar[tuple[str, ...]] = ("entity_f1", "token_accuracy", "loss")
     labels_texts: ClassVar[bool] = False
 
@@ -225,7 +234,7 @@ class TokenClassification(Task):
         return [self._predict(_as_input(text), scores_WC) for text, scores_WC in zip(texts, outputs, strict=True)]
 
     def _predict(self, row: TaggedText, scores_WC: np.ndarray) -> dict[str, Any]:
-        shares_WC = _softmax(scores_WC[: len(row.words)])
+        shares_WC = compute_probabilities(scores_WC[: len(row.words)])
         best_W = shares_WC.argmax(axis=1)
         tags = [self.labels[best] for best in best_W]
         sure_W = shares_WC[np.arange(len(best_W)), best_W]
@@ -307,7 +316,7 @@ class TagEvaluation(Evaluation):
         for number, scores_MC in zip(rows, outputs, strict=True):
             one = self._windows[number]
             place = slice(one.first, one.first + len(one.reads))
-            shares_WC = _softmax(self._task.word_scores(one, scores_MC))
+            shares_WC = compute_probabilities(self._task.word_scores(one, scores_MC))
             best_W = shares_WC.argmax(axis=1)
             self._best[one.row][place] = best_W
             self._sure[one.row][place] = shares_WC[np.arange(len(best_W)), best_W]
@@ -394,11 +403,3 @@ def _as_input(given: Any) -> TaggedText:
         return TaggedText(given["text"], "", "", words=tuple((start, end) for start, end in given["words"]))
     words = given.words if isinstance(given, TextWithWords) else split_words(given)
     return TaggedText(str(given), "", "", words=tuple(words))
-
-
-def _softmax(scores_WC: np.ndarray) -> np.ndarray:
-    """Return the softmax of scores in float64, shape (W, C)."""
-    if not len(scores_WC):
-        return np.zeros(scores_WC.shape, dtype=np.float64)
-    shifted = np.exp(scores_WC.astype(np.float64) - scores_WC.max(axis=1, keepdims=True))
-    return np.asarray(shifted / shifted.sum(axis=1, keepdims=True))

@@ -30,10 +30,10 @@ def work(request):
 
 
 def test_it_is_another_process_and_knows_nothing_of_what_came_after(tmp_path, monkeypatch):
-    twin = CleanProcess(work)
+    clean = CleanProcess(work)
     monkeypatch.setattr(f"{__name__}.known", ["trained"])
-    twin({"kind": "write", "out": str(tmp_path / "out")})
-    twin.close()
+    clean({"kind": "write", "out": str(tmp_path / "out")})
+    clean.close()
     pid, _, seen = (tmp_path / "out").read_text().partition(" ")
     assert int(pid) != os.getpid()
     assert seen == "[]"
@@ -51,26 +51,26 @@ def test_it_is_another_process_and_knows_nothing_of_what_came_after(tmp_path, mo
     ],
 )
 def test_what_it_could_not_do_is_a_fault(kind, message, code):
-    twin = CleanProcess(work)
+    clean = CleanProcess(work)
     with pytest.raises(UserError, match=message) as caught:
-        twin({"kind": kind})
+        clean({"kind": kind})
     assert caught.value.code == code
-    twin.close()
+    clean.close()
 
 
 def test_one_that_ended_before_the_request_is_a_fault_too():
-    twin = CleanProcess(work)
-    os.kill(twin._child, signal.SIGKILL)
-    os.waitid(os.P_PID, twin._child, os.WEXITED | os.WNOWAIT)
+    clean = CleanProcess(work)
+    os.kill(clean._child, signal.SIGKILL)
+    os.waitid(os.P_PID, clean._child, os.WEXITED | os.WNOWAIT)
     with pytest.raises(UserError, match="ended without a message") as caught:
-        twin({"kind": "write", "text": "x" * (1 << 17)})
+        clean({"kind": "write", "text": "x" * (1 << 17)})
     assert caught.value.code == ExitCode.OUT_OF_MEMORY
-    twin.close()
+    clean.close()
 
 
 def test_one_without_a_request_ends():
-    twin = CleanProcess(work)
-    child = twin._child
-    twin.close()
+    clean = CleanProcess(work)
+    child = clean._child
+    clean.close()
     with pytest.raises(ProcessLookupError):
         os.kill(child, 0)

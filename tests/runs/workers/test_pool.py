@@ -54,6 +54,7 @@ def test_what_is_prepared_is_there_for_all_that_come_after(workers):
     assert [event["said"] for event in told] == [["read once"]] * 3
     assert len({event["parent"] for event in told}) == 1
     assert {event["threads"] for event in told} == {1}
+    assert all(event["frozen"] for event in told), "what the server loaded is never collected again"
 
 
 def test_a_fault_in_a_single_request_is_raised_with_its_code(workers):
@@ -108,8 +109,8 @@ def test_closing_ends_running_work(workers, tmp_path):
 def test_when_the_caller_is_killed_its_workers_end_too(tmp_path):
     out = tmp_path / "pid"
     code = (
-        "import sys; from pathlib import Path; from finewright.runs.workers import pool as crew;"
-        f"one = crew.WorkerPool(Path({str(tmp_path / 'log')!r}), server='support.echo_forks');"
+        "import sys; from pathlib import Path; from finewright.runs.workers import pool;"
+        f"one = pool.WorkerPool(Path({str(tmp_path / 'log')!r}), server='support.echo_forks');"
         f" one._send(dict(id='w', kind='wait', out={str(out)!r})); one._read_event()"
     )
     environment = {

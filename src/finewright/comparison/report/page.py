@@ -29,7 +29,7 @@ HOW = [
     "A pair is tested by Student's t: the difference of the accuracies on the same rows, over its standard error from rows and "
     "seeds. The spread over seeds of a method is its own, but at least the mean of all methods. With one seed each the test is "
     "McNemar's exact one. All pairs are corrected together (Holm 1979), because the best is known only after all were measured. "
-    "Two methods can be told apart if p < 0.05 after the correction.",
+    "Two methods differ significantly if p < 0.05 after the correction.",
     "Checkpoints, the regularisation of the baselines and searched options are chosen on the validation rows; with few of them "
     "the regularisation is chosen by cross-validation on the training rows too. The test rows are scored once, with what was "
     "chosen.",
@@ -44,7 +44,7 @@ _TEST_OF_SCORES = (
     "A pair is tested by Student's t: the difference of the scores on the same rows, over its standard error from rows and "
     "seeds. The spread over seeds of a method is its own, but at least the mean of all methods. With one seed each it is a "
     "randomisation test over rows, of scores of 0 and 1 McNemar's exact one. All pairs are corrected together (Holm 1979), "
-    "because the best is known only after all were measured. Two methods can be told apart if p < 0.05 after the correction."
+    "because the best is known only after all were measured. Two methods differ significantly if p < 0.05 after the correction."
 )
 _CHOSEN = (
     "Checkpoints, thresholds, the regularisation of the baselines and searched options are chosen on the validation rows. The "
@@ -58,7 +58,7 @@ HOW_OF_NUMBERS = [
     "A pair is tested by Student's t: the difference of the squared errors on the same rows, over its standard error from rows "
     "and seeds. The spread over seeds of a method is its own, but at least the mean of all methods. With one seed each it is a "
     "randomisation test over rows. All pairs are corrected together (Holm 1979), because the best is known only after all were "
-    "measured. Two methods can be told apart if p < 0.05 after the correction.",
+    "measured. Two methods differ significantly if p < 0.05 after the correction.",
     "Checkpoints and searched options are chosen by the RMSE on the validation rows, penalties of the baselines by "
     "cross-validation on the training rows. The test rows are scored once, with what was chosen.",
     _COST,
@@ -123,7 +123,7 @@ def build_document(results: ComparisonResults, *, file: ComparisonResultsFile) -
         Section("How this was measured", [*file.notes, _how(results)]),
         Section("How to repeat this", [Code(file.command), _versions(file)]),
     ]
-    heading = f"{len(file.ways)} methods on {data.name}"
+    heading = f"{len(file.requested)} methods on {data.name}"
     return Document(heading, subtitle, file.verdict_sentences, [section for section in sections if section.blocks])
 
 

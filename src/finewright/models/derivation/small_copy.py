@@ -20,7 +20,7 @@ _TOKENS = ("pad_token_id", "bos_token_id", "eos_token_id", "cls_token_id", "sep_
 
 
 def build_small_copies(config: Any, *, layers: Any, seed: int = 0) -> Iterator[Any]:
-    """Yield the network in evaluation mode on the CPU, shrunk in ever other ways. `layers`: those of the real network.
+    """Yield the network in evaluation mode on the CPU, shrunk by ever other choices. `layers`: those of the real network.
 
     No weight is one or zero, where a mistake could hide. Raise what the last one failed with if none can be built.
     """

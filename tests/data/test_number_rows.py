@@ -244,3 +244,32 @@ def test_the_only_column_of_decimals_beside_texts_is_the_target():
     assert kind_of(to_table(beside))[0] == "labelled"
     corpus = rows_of("text,url,quality", lambda row: (text(row), f"https://example.org/{row}", row / 7))
     assert kind_of(to_table(corpus))[0] == "conversation"
+
+
+@pytest.mark.parametrize("header", ["text,year", "tweet,year", "review,n_votes"])
+@pytest.mark.parametrize("different", [12, 60])
+def test_whole_numbers_that_may_only_be_known_of_each_text_are_asked_about(tmp_path, header, different):
+    path = write(tmp_path / "rows.csv", [str(1950 + row % different) for row in range(240)], header=header)
+    name = header.split(",")[1]
+    if header == "tweet,year" and different == 12:
+        assert kind_of(path)[0] == "labelled"  # as any column of few values beside one of texts, and said
+        return
+    with pytest.raises(UserError, match=f"'{name}' has {different} different whole numbers from 1950 to") as caught:
+        kind_of(path)
+    assert caught.value.fix.startswith(f"--task regression learns '{name}', --task text-generation the texts alone")
+    assert kind_of(path, label_column=name)[0] == ("number" if different == 60 else "labelled")
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "kind"),
+    [
+        ("score", [str(1950 + row) for row in range(60)], "number"),
+        ("review_score", [str(1950 + 3 * row) for row in range(60)], "number"),
+        ("price_eur", [str(199 + 17 * row) for row in range(60)], "number"),
+        ("toxic", [str(row % 2) for row in range(60)], "labelled"),
+        ("polarity", [str(row % 3 - 1) for row in range(60)], "labelled"),
+        ("mood", [str(row % 5 + 1) for row in range(60)], "labelled"),
+    ],
+)
+def test_names_of_scores_and_numbers_as_of_classes_need_no_question(tmp_path, name, values, kind):
+    assert kind_of(write(tmp_path / "rows.csv", values, header=f"text,{name}"))[0] == kind

@@ -1,5 +1,6 @@
 """Rows of a table that have a text and a number."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal
@@ -17,6 +18,8 @@ from finewright.data.splits import Example
 
 CLASS_NAMES = ("label", "labels", "class", "category", "intent", "topic", "label_id", "class_id", "team")
 """Usual names of columns of classes."""
+_SCORE_WORDS = {*NUMBER_NAMES, *LABEL_NAMES} - {"number", "y"}
+"""Words in the name of a column that say that it is to be learnt: `review_score` is, `phone_number` is not."""
 _CLASS_ENDINGS = ("_label", "_class", "_category", "_id", "_code", "_type")
 _NAMES_OF_CLASSES = ("label_text", "label_name", "text_label", "class_name", "category_name", "intent_name")
 _INDEX_NAMES = {"id", "idx", "index", "row", "nr", "no", "unnamed: 0", ""}
@@ -204,6 +207,19 @@ def describe_numbers(table: FileTable, column: str, *, file: str) -> tuple[bool,
             f"{said}, which may be amounts or numbered classes", file, "--task regression, or --task text-classification"
         )
     return verdict == "amounts", said
+
+
+def describe_number_of_text(table: FileTable, column: str) -> str:
+    """Return what was seen of a column whose numbers may only be known of each text, such as its year; nothing if not.
+
+    A name such as `review_score`, decimals, and numbers such as those of classes say that it is to be learnt.
+    """
+    values = sorted(set(_sample_numbers(table, column) or []))
+    words = set(re.split(r"[\W_]+", column.casefold()))
+    small = len(values) <= MOST_CLASSES and all(abs(value) <= MOST_CLASSES for value in values)
+    if small or words & _SCORE_WORDS or any(not value.is_integer() for value in values):
+        return ""
+    return f"{column!r} has {len(values):,} different whole numbers from {write_number(values[0])} to {write_number(values[-1])}"
 
 
 def _tell_whole_numbers(

@@ -255,9 +255,21 @@ def _find_number_column(
     if shape is None and not by_name and not column_names.find_label_like(table, but=[found]):
         is_amount = (number_rows.describe_numbers(table, found, file=file) or (False, ""))[0]
         if is_amount:
+            _refuse_unclear_number(table, found, file=file)
             return found
     has_text = options.text_column is not None or any(name in names for name in TEXT_NAMES)
-    return found if by_name or (found and has_text and len(table.columns) == 2) else ""
+    if by_name or not has_text or len(table.columns) != 2:
+        return found if by_name else ""
+    _refuse_unclear_number(table, found, file=file)
+    return found
+
+
+def _refuse_unclear_number(table: FileTable, column: str, *, file: str) -> None:
+    """Raise `UnclearRows` if nothing says that the only column of numbers beside texts, such as `year`, is what is learnt."""
+    if seen := number_rows.describe_number_of_text(table, column):
+        fix = f"--task regression learns {column!r}, --task text-generation the texts alone, --label-column NAME another column"
+        what = f"{seen}: it may be what is learnt, or only known of each text"
+        raise UnclearRows(what, where=file, fix=fix, code=ExitCode.BAD_DATA)
 
 
 def _may_be_of_a_corpus(table: FileTable, column: str) -> bool:

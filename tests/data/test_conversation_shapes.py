@@ -332,3 +332,37 @@ def test_several_columns_that_are_called_labels_are_asked_about():
     assert "--task text-generation" in caught.value.fix
     about = [{"text": row["text"], "source": "ab"[n % 2], "language": "cd"[n % 2]} for n, row in enumerate(LABELLED)]
     assert dataset_module.detect_row_kind(to_table(about), options=DataConfig())[0] == "conversation"
+
+
+ANSWERED = [{"prompt": one["question"], "response": one["answer"]} for one in QA]
+
+
+def test_answers_with_a_label_are_asked_about():
+    judged = to_table([{**row, "label": place % 2 == 0} for place, row in enumerate(ANSWERED)])
+    with pytest.raises(
+        UserError, match="'label' beside prompts with answers .*: what is learnt may be the answers, or"
+    ) as caught:
+        dataset_module.detect_row_kind(judged, options=DataConfig())
+    assert caught.value.fix == (
+        "--task text-generation for all answers, --task preference if 'label' says whether an answer is good, "
+        "--task text-classification --text-column prompt --text-column response --label-column label to predict it"
+    )
+    for kind in ("conversation", "preference"):
+        assert len(dataset_module.read_rows(judged, options=DataConfig(), row_kind=kind)[0]) == 40
+    named = DataConfig(text_column=("prompt", "response"), label_column="label")
+    assert len(dataset_module.read_rows(judged, options=named, row_kind="labelled")[0]) == 40
+    classes = to_table([{**row, "label": ("safe", "rude", "wrong")[place % 3]} for place, row in enumerate(ANSWERED)])
+    with pytest.raises(UserError, match="what is learnt may be the answers") as caught:
+        dataset_module.detect_row_kind(classes, options=DataConfig())
+    assert "preference" not in caught.value.fix
+    free = to_table([{**row, "label": f"remark {place}"} for place, row in enumerate(ANSWERED)])
+    assert dataset_module.detect_row_kind(free, options=DataConfig())[0] == "conversation"
+
+
+def test_judged_conversations_are_asked_about_unless_the_column_says_what_it_is():
+    judged = [{"messages": [USER, BOT], "label": bool(place % 2)} for place in range(10)]
+    with pytest.raises(UserError, match="'label' beside chat data") as caught:
+        dataset_module.detect_row_kind(to_table(judged), options=DataConfig())
+    assert caught.value.fix.endswith("--task preference if 'label' says whether an answer is good")
+    tagged = [{"messages": row["messages"], "kto_tag": row["label"]} for row in judged]
+    assert dataset_module.detect_row_kind(to_table(tagged), options=DataConfig())[0] == "preference"

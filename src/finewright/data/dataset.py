@@ -5,6 +5,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -15,6 +16,7 @@ from finewright.data import (
     multi_label_rows,
     multi_label_splits,
     number_rows,
+    pair_splits,
     preferences,
     readers,
     source_tables,
@@ -60,6 +62,7 @@ class Dataset:
 
     `columns`: those that the training rows were read from. `trains_on_all`: so few rows that none is held out to validate.
     `row_kind`: what the rows are; those of the kind "conversation" are `Conversation`s, without labels.
+    `held_out`: how each split was held out that the source has not.
     """
 
     train: list[Example]
@@ -72,6 +75,7 @@ class Dataset:
     columns: Columns = NO_COLUMNS
     trains_on_all: bool = False
     row_kind: RowKind = "labelled"
+    held_out: tuple[str, ...] = ()
 
     @property
     def has_label_sets(self) -> bool:
@@ -157,7 +161,8 @@ def _build_dataset(
     if options.merge_similar_labels and merge is not None:
         rows, more = merge(rows)
         notes += more
-    notes += _hold_out_missing(rows, options, row_kind)
+    held_out = _hold_out_missing(rows, options, row_kind)
+    notes += held_out
     trains_on_all = options.validation_fraction is None and not rows["validation"]
     names, kind = labels.sort_labels({label for row in rows["train"] for label in row.own_labels()})
     notes += _fit_held_out_labels(rows, names, options, row_kind)
@@ -168,7 +173,7 @@ def _build_dataset(
     unique = list(dict.fromkeys(notes))  # files of one folder give the same notes
     columns = replace(columns, notes=())
     parts = (rows["train"], rows["validation"], rows["test"])
-    return Dataset(*parts, names, kind, unique, digest.hexdigest(), columns, trains_on_all, row_kind)
+    return Dataset(*parts, names, kind, unique, digest.hexdigest(), columns, trains_on_all, row_kind, tuple(held_out))
 
 
 def _refuse_mixed(rows: dict[str, list[Example]], source: str) -> None:
@@ -201,7 +206,8 @@ def _hold_out_missing(rows: dict[str, list[Example]], options: DataConfig, row_k
     """Take the splits that are missing out of the training rows; return notes."""
     notes, seed, stratified = [], options.split_seed, row_kind in _STRATIFIED
     several = row_kind == "multi-label"
-    hold_out = multi_label_splits.hold_out_iteratively if several else splits.hold_out
+    by_row = multi_label_splits.hold_out_iteratively if several else splits.hold_out
+    hold_out = partial(pair_splits.hold_out_pairs, by_row=by_row)
     hold_out_validation = multi_label_splits.hold_out_validation_iteratively if several else splits.hold_out_validation
     if not rows.get("test"):
         fraction = options.test_fraction
@@ -214,7 +220,7 @@ def _hold_out_missing(rows: dict[str, list[Example]], options: DataConfig, row_k
     if not rows.get("validation"):
         share = options.validation_fraction
         rows["train"], rows["validation"], note = (
-            hold_out_validation(rows["train"], share, seed=seed)
+            hold_out_validation(rows["train"], share, seed=seed, hold_out=hold_out)
             if stratified
             else splits.hold_out_validation_by_chance(rows["train"], share, seed=seed, most=MOST_HELD_OUT["validation"])
         )

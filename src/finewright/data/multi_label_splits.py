@@ -15,6 +15,7 @@ from finewright.data.splits import (
     LEAST_VALIDATION_ROWS,
     VALIDATION_FRACTION,
     Example,
+    HoldOut,
     find_shared,
     note_few_rows,
 )
@@ -87,13 +88,13 @@ def hold_out_iteratively(
 
 
 def hold_out_validation_iteratively(
-    rows: list[Example], fraction: float | None, *, seed: int
+    rows: list[Example], fraction: float | None, *, seed: int, hold_out: HoldOut = hold_out_iteratively
 ) -> tuple[list[Example], list[Example], str]:
-    """Return `hold_out_iteratively` for validation; without a fraction a tenth of the rows, or none if that would be few."""
+    """Return `hold_out` for validation; without a fraction a tenth of the rows, or none if that would be few."""
     if fraction is None and round(VALIDATION_FRACTION * len(rows)) < LEAST_VALIDATION_ROWS:
         return rows, [], note_few_rows(rows)
     share = VALIDATION_FRACTION if fraction is None else fraction
-    return hold_out_iteratively(rows, share, seed=seed, name="validation")
+    return hold_out(rows, share, seed=seed, name="validation")
 
 
 def find_rarest_labels(has_NC: np.ndarray) -> np.ndarray:

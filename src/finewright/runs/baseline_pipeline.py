@@ -189,6 +189,7 @@ def _begin(context: SessionContext, asked: BaselineRequest, dataset: Dataset, ta
         method_options=run.baseline.model_dump(mode="json"),
         model=ModelName(name=source.name, revision=source.revision) if source else None,
         data_fingerprint=dataset.fingerprint,
+        held_out=list(dataset.held_out),
         labels=list(task.labels),
         columns=ColumnsRecord.of(dataset.columns),
         fingerprint=found,

@@ -8,43 +8,14 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError
+from pydantic import ConfigDict, Discriminator, Field, Tag, ValidationError
 
 from finewright.core import files
 from finewright.core.errors import ExitCode, UserError
 from finewright.data.columns import Columns
-
-SCHEMA_VERSION = 2
-"""Version 1 had no number in its files."""
-
-
-class Artifact(BaseModel):
-    """A file, a line of a file, or a part of one."""
-
-    model_config = ConfigDict(
-        extra="ignore",
-        frozen=True,
-        allow_inf_nan=False,
-        ser_json_inf_nan="constants",  # what is no number is refused when the file is written, not replaced by null
-        protected_namespaces=(),
-        populate_by_name=True,
-    )
-
-    newest: ClassVar[int] = SCHEMA_VERSION
-    """Newest version of the file that can be read."""
-    owner: ClassVar[str] = "run"
-    """What the folder of the file is, in messages."""
-    repair: ClassVar[str] = "train it again"
-    """What to do if the file cannot be read."""
-
+from finewright.runs.artifact import Artifact, VersionedFile
 
 F = TypeVar("F", bound=Artifact)
-
-
-class VersionedFile(Artifact):
-    """A whole JSON file."""
-
-    schema_version: int = SCHEMA_VERSION
 
 
 class Decision(Artifact):
@@ -154,6 +125,8 @@ class RunConfigFile(VersionedFile):
     choices: list[Decision] = []
     model: ModelName | None = None
     data_fingerprint: str = ""
+    held_out: list[str] = []
+    """How each split was held out that the data has not."""
     columns: ColumnsRecord | None = None
     labels: list[str] = []
     lineage: list[dict[str, Any]] = []

@@ -376,6 +376,7 @@ def _describe_run(context: RunContext, selected: SelectedMethod, ready: Prepared
         "choices": selected.decisions.made,
         "model": {"name": ready.base.origin.name, "revision": ready.base.origin.revision},
         "data_fingerprint": selected.dataset.fingerprint,
+        "held_out": list(selected.dataset.held_out),
         "columns": schema.ColumnsRecord.of(selected.dataset.columns).model_dump(),
         "labels": list(selected.task.labels),
         "max_length": selected.planned.limit,

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from pydantic import Field, field_validator
 
 from finewright.core.errors import ExitCode, UserError
-from finewright.runs import schema
+from finewright.runs.artifact import SCHEMA_VERSION
 from finewright.runs.calibration import Calibration
 from finewright.runs.context import SessionContext
-from finewright.runs.schema import VersionedFile
+from finewright.runs.schema import VersionedFile, read
 from finewright.tasks.base import Task
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ transformers' pipeline gives every label's probability with `top_k=None`.
 class ThresholdsFile(VersionedFile):
     """thresholds.json of a model folder: the probability from which on a text has a label, by label, fitted on `num_rows`."""
 
-    newest: ClassVar[int] = schema.SCHEMA_VERSION
+    newest: ClassVar[int] = SCHEMA_VERSION
 
     num_rows: int = Field(ge=1)
     thresholds: dict[str, float]
@@ -63,7 +63,7 @@ def describe(file: ThresholdsFile) -> str:
 def read_thresholds(model_folder: Path) -> ThresholdsFile | None:
     """Return the thresholds of a saved model; None if it has none. Raise `UserError` if the file is damaged."""
     path = model_folder / THRESHOLDS_FILE
-    return schema.read(ThresholdsFile, path) if path.exists() else None
+    return read(ThresholdsFile, path) if path.exists() else None
 
 
 def with_saved_thresholds(task: Task, model_folder: Path) -> Task:

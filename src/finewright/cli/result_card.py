@@ -181,11 +181,11 @@ def compare_with_majority(measured: ClassificationMetrics, *, has_steps: bool = 
 
 
 def compare_with_start(result: RunResult, measured: ClassificationMetrics) -> str:
-    """Say how the accuracy compares with that of the frozen features on the same rows; empty if the head started at random."""
+    """Say how the accuracy compares with that before the first update on the same rows; empty if the head started at random."""
     start = start_metrics(result)
     if not isinstance(start, ClassificationMetrics):
         return ""
-    return describe_start(f"{start.accuracy:.1%}", f"{measured.accuracy:.1%}", is_kept=result.best_step == 0)
+    return describe_start(result, f"{start.accuracy:.1%}", f"{measured.accuracy:.1%}")
 
 
 def compare_with_bag_of_words(result: RunResult, measured: ClassificationMetrics) -> str:

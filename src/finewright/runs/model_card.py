@@ -235,13 +235,13 @@ def describe_measured(result: RunResult, metric: Metric) -> str:
 
 def describe_start(result: RunResult, metric: Metric) -> str:
     """Return the line of the table about the head's start: the metric of the frozen features on the test rows; empty if none."""
+    kept = ", kept: no update made it better on validation" if result.best_step == 0 else ""
     if result.untuned is not None and result.untuned.metrics.test is not None:
         value = metric.format(result.untuned.metrics.test.model_dump()[metric.name])
-        return f"| before fine-tuning | {value} |\n"
+        return f"| before fine-tuning | {value}{kept} |\n"
     if result.probe is None or result.probe.metrics.test is None:
         return ""
     value = metric.format(result.probe.metrics.test.model_dump()[metric.name])
-    kept = ", kept: no update made it better on validation" if result.best_step == 0 else ""
     return f"| before fine-tuning | {value}: a regression on the frozen features{kept} |\n"
 
 

@@ -361,7 +361,8 @@ def train(context: RunContext, selected: SelectedMethod, ready: PreparedRun) -> 
     opened.state.progress.best = loop.choose_kept(opened.state.progress, task)
     step = opened.checkpoints.restore_best()
     if step == 0:
-        context.notify(f"fine-tuning was no better on validation than {task.start}, which is kept", code="best")
+        began = before_training.name_start(selected, opened.state.progress)
+        context.notify(f"fine-tuning was no better on validation than {began}, which is kept", code="best")
     elif step != opened.state.progress.step:
         context.notify(f"kept the weights of step {step}, the best on validation", code="best")
     return TrainedRun(ready, opened, seconds)

@@ -34,7 +34,7 @@ MOST_DEVIATIONS = 6.0
 class TrainingSchedule:
     """Everything that the loop needs besides the model and the data.
 
-    `evaluates_start`: the validation split is evaluated before the first update too, as the head is a fitted one.
+    `evaluates_start`: the validation split is evaluated before the first update too, as the head is a fitted or a trained one.
     `start_loss_spread`: of a fitted head, the standard deviation of the training rows' losses; None: the head is new.
     """
 

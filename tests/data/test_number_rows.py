@@ -273,3 +273,44 @@ def test_whole_numbers_that_may_only_be_known_of_each_text_are_asked_about(tmp_p
 )
 def test_names_of_scores_and_numbers_as_of_classes_need_no_question(tmp_path, name, values, kind):
     assert kind_of(write(tmp_path / "rows.csv", values, header=f"text,{name}"))[0] == kind
+
+
+def rows_for_model(path, trained, **options):
+    return dataset.read_unlabelled_rows_for_model(path, options=DataConfig(**options), row_kind="number", trained=trained).rows
+
+
+def trained_on(tmp_path, values):
+    path = write(tmp_path / "train.csv", values)
+    return dataset.read_dataset(path, options=DataConfig(), row_kind="number").columns
+
+
+@pytest.mark.parametrize(("values", "decimal", "first"), [(["3,5", "12,25"], "comma", 1.25), (["3.5", "12.25"], "point", 1250)])
+def test_another_file_writes_decimals_as_the_training_rows(tmp_path, values, decimal, first):
+    """`1,250` alone may be 1.25 or 1250."""
+    trained = trained_on(tmp_path, values * 30)
+    assert trained.decimal == decimal
+    new = write(tmp_path / "new.csv", ["1,250", "2,500"])
+    assert [row.value for row in rows_for_model(new, trained)] == [first, 2 * first]
+    other, cell = ("point", "0.75") if decimal == "comma" else ("comma", "0,75")
+    new = write(tmp_path / "new.csv", [cell, "7"])
+    with pytest.raises(
+        UserError, match=f"'{cell}' has a decimal {other}, and the numbers .* trained on a decimal {decimal}"
+    ) as caught:
+        rows_for_model(new, trained)
+    assert caught.value.fix == f"--set data.decimal={other} reads this file so"
+    assert [row.value for row in rows_for_model(new, trained, decimal=other)] == [0.75, 7]
+
+
+def test_whole_numbers_do_not_tell_how_decimals_are_written(tmp_path):
+    trained = trained_on(tmp_path, [str(row * 7) for row in range(60)])
+    assert (trained.decimal, trained.percent) == ("", False)
+    new = write(tmp_path / "new.csv", ["3,5", "2,5"])
+    assert [row.value for row in rows_for_model(new, trained)] == [3.5, 2.5]
+    assert trained_on(tmp_path, ["1"] * 30 + ["2"] * 30).decimal == ""
+
+
+@pytest.mark.parametrize(("values", "new"), [(["85%", "12%"], ["0.85", "0.12"]), (["0.85", "0.12"], ["85%", "12%"])])
+def test_percent_signs_are_as_in_the_training_rows(tmp_path, values, new):
+    trained = trained_on(tmp_path, values * 30)
+    with pytest.raises(UserError, match="the numbers are (not )?percent, and those that the model was trained on are"):
+        rows_for_model(write(tmp_path / "new.csv", new), trained)

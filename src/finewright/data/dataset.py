@@ -296,7 +296,10 @@ def read_unlabelled_rows_for_model(
         If the columns are those of no such rows, or a row has faults.
     """
     table, file = source_tables.read_one_table(source, how_to_read(options, row_kind), options=options)
-    options, more = reuse_columns(table, options, trained, file=file) if row_kind == "number" else (options, [])
+    more: list[str] = []
+    if row_kind == "number":
+        options, more = reuse_columns(table, options, trained, file=file)
+        options = number_rows.with_trained_style(table, options, trained, file=file)
     rows, notes, columns = _READ_TABLE[row_kind](table, options=options, file=file)
     by_place = {record.where: record for record in table.records}
     return LabelledRows(rows, [by_place[row.where] for row in rows], table, columns, [*more, *notes])

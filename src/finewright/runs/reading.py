@@ -31,10 +31,7 @@ more; reading gigabytes would take minutes and as much memory, longer than the e
 
 def trained_columns(run_config: RunConfigFile) -> Columns:
     """Return the columns of the training rows; none for runs that did not record them."""
-    found = run_config.columns
-    if found is None:
-        return NO_COLUMNS
-    return Columns(tuple(found.texts), found.label, form=found.form, label_separator=found.label_separator)
+    return NO_COLUMNS if run_config.columns is None else run_config.columns.columns()
 
 
 def data_options(run_config: RunConfigFile, given: DataConfig | Mapping[str, Any] | None = None) -> DataConfig:

@@ -35,17 +35,24 @@ class ModelName(Artifact):
 
 class ColumnsRecord(Artifact):
     """The columns that the training rows were read from. `form`: what several columns of texts are, in this order.
-    `label_separator`: between several labels in one cell."""
+    `label_separator`: between several labels in one cell. `decimal`: sign that begins the decimals of numbers, `percent`: whether
+    these are percent; empty and None where the rows do not tell it."""
 
     texts: list[str]
     label: str
     form: Literal["joined", "named", "pair"] = "joined"
     label_separator: str = ""
+    decimal: Literal["", "point", "comma"] = ""
+    percent: bool | None = None
 
     @classmethod
     def of(cls, columns: Columns) -> "ColumnsRecord":
         """Return the record of these columns."""
-        return cls(texts=list(columns.texts), label=columns.label, form=columns.form, label_separator=columns.label_separator)
+        return cls.model_validate(vars(columns) | {"texts": list(columns.texts)})
+
+    def columns(self) -> Columns:
+        """Return the columns that are recorded."""
+        return Columns(**dict(self) | {"texts": tuple(self.texts)})
 
 
 class ReviewThreshold(Artifact):

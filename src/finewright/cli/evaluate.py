@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from finewright.data.dataset import LabelledRows
     from finewright.inference.evaluation_table import EvaluatedRows
     from finewright.runs.run import Run
+    from finewright.runs.schema import RunConfigFile
 
 MOST_MATRIX_LABELS = 12
 """Labels up to which the whole confusion matrix is shown; above, the most frequent confusions."""
@@ -29,8 +30,13 @@ def register(app: typer.Typer) -> None:
 
 def evaluate(
     run: Annotated[Path, typer.Argument(help="A run folder.")],
-    data: Annotated[str, typer.Argument(help="A file with labelled rows, or `-` for standard input.")],
     flags: Annotated[dict[str, Any], DATA_FLAGS],
+    data: Annotated[
+        str | None,
+        typer.Argument(
+            help="A file with labelled rows, or `-` for standard input. [default: the run's own test rows]", show_default=False
+        ),
+    ] = None,
     output: Annotated[
         Path | None,
         typer.Option(
@@ -53,7 +59,7 @@ def evaluate(
     assignments: Set = None,
     as_json: Json = False,
 ) -> None:
-    """Evaluate a run on other labelled rows."""
+    """Evaluate a run on other labelled rows, or again on its own test rows."""
     from finewright.cli.console import ErrorConsole, OutputConsole, print_json
     from finewright.cli.progress import print_wrapped
     from finewright.data import writers
@@ -63,7 +69,7 @@ def evaluate(
     if abstain is not None:
         abstention.check_share(abstain)
     config = schema.read(schema.RunConfigFile, folder.open_run(run).config)
-    found = reading.read_evaluated_rows(data, config, data_config(flags, assignments=assignments))
+    found = _read_rows(run, data, config, flags, assignments=assignments)
     if output is not None:
         if str(output) == "-":
             raise UserError("standard output has the metrics", where="-o", fix="-o FILE")
@@ -91,6 +97,21 @@ def evaluate(
     if output is not None:
         num_rows = len(measured.table.records)
         print_wrapped(errors, f"{num_rows:,} rows with their predictions, the worst first: {output}")
+
+
+def _read_rows(
+    run: Path, data: str | None, config: "RunConfigFile", flags: dict[str, Any], *, assignments: list[str] | None
+) -> "LabelledRows":
+    """Return the rows of the data, the run's own test rows without one. Options of reading are about a file that is given."""
+    from finewright.runs import reading
+
+    if data is not None:
+        return reading.read_evaluated_rows(data, config, data_config(flags, assignments=assignments))
+    given = [*(assignments or []), *(name for name, value in flags.items() if value is not None)]
+    if given:
+        what = f"{given[0]} says how a file is read, and the run's own test rows are read as in training"
+        raise UserError(what, where="evaluate", fix="finewright evaluate RUN FILE")
+    return reading.read_own_test_rows(config, where=str(run))
 
 
 def _measure(

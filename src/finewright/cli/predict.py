@@ -156,9 +156,11 @@ def _check_pairs(first: list[str], second: list[str], file: Path | None, *, read
 def find_source(texts: list[str], file: Path | None) -> str | None:
     """Return the file to label, `-` for standard input; None if the texts are meant themselves.
 
-    A text that names a file is that file. Raise `UserError` if it looks like the path of one that is not there, or if files and
-    texts are mixed.
+    A text that names a file is that file, as is one word that names a data set of the program. Raise `UserError` if it looks like
+    the path of one that is not there, or if files and texts are mixed.
     """
+    from finewright.data import source_tables
+
     if file is not None:
         if texts:
             what = f"--file {file} and {texts[0]!r} are both given"
@@ -169,21 +171,26 @@ def find_source(texts: list[str], file: Path | None) -> str | None:
     named = [text for text in texts if text == STANDARD_INPUT or is_file(text)]
     if named and len(texts) > 1:
         raise UserError(f"{named[0]!r} is a file, and more is given beside it", where="predict", fix="give one file at a time")
-    if named:
-        return named[0]
+    if named or (len(texts) == 1 and source_tables.is_packaged(texts[0])):
+        return texts[0]
+    for text in texts:
+        _refuse_path(text)
+    return None
+
+
+def _refuse_path(text: str) -> None:
+    """Raise `UserError` if a text that is to be labelled is a folder, or looks like the path of a file that is not there."""
     from finewright.data import dataset, inputs
 
-    for text in texts:
-        if _is_path(text, os.path.isdir):
-            raise UserError("this is a folder", where=text, fix="give one file of it; texts go through standard input")
-        if inputs.looks_like_a_path(text):
-            try:
-                dataset.find_existing(text)
-            except UserError as error:
-                stop = "" if error.fix.endswith((".", "?")) else "."
-                error.fix += f"{stop} To label it as a text, send it through standard input"
-                raise
-    return None
+    if _is_path(text, os.path.isdir):
+        raise UserError("this is a folder", where=text, fix="give one file of it; texts go through standard input")
+    if inputs.looks_like_a_path(text):
+        try:
+            dataset.find_existing(text)
+        except UserError as error:
+            stop = "" if error.fix.endswith((".", "?")) else "."
+            error.fix += f"{stop} To label it as a text, send it through standard input"
+            raise
 
 
 def is_file(text: str) -> bool:
@@ -229,7 +236,7 @@ def _say_source(source: str | None, texts: list[str] | None, rows: "TextRows") -
     from finewright.cli.progress import print_wrapped
 
     console = ErrorConsole()
-    if source is not None and source != STANDARD_INPUT and texts:
+    if source is not None and source != STANDARD_INPUT and texts and is_file(source):
         labelled = "1 row is" if len(rows.texts) == 1 else f"{len(rows.texts):,} rows are"
         print_wrapped(console, f"{source} is a file: its {labelled} labelled")
     for note in rows.notes:

@@ -351,7 +351,9 @@ def read_table(source: str | Path, *, options: DataConfig | None = None, text_na
     path = find_existing(source)
     how = ReadOptions(encoding=options.encoding, no_header=options.no_header, keep_blank=True)
     with source_tables.reading(path):
-        return readers.read_file(path, how, form=options.format, texts=(*_text_names(options), *text_names))
+        table = readers.read_file(path, how, form=options.format, texts=(*_text_names(options), *text_names))
+    table.notes[:0] = source_tables.describe_packaged(source)
+    return table
 
 
 def find_texts(

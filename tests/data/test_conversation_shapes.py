@@ -366,3 +366,18 @@ def test_judged_conversations_are_asked_about_unless_the_column_says_what_it_is(
     assert caught.value.fix.endswith("--task preference if 'label' says whether an answer is good")
     tagged = [{"messages": row["messages"], "kto_tag": row["label"]} for row in judged]
     assert dataset_module.detect_row_kind(to_table(tagged), options=DataConfig())[0] == "preference"
+
+
+def test_beginnings_with_endings_to_choose_from():
+    """HellaSwag's columns: the label is the number of the right ending."""
+    endings = ["sits down.", "flies away.", "melts.", "sings."]
+    row = {"ind": 4, "activity_label": "Resting", "ctx_a": "A man", "ctx": "A man is tired. He", "endings": endings, "label": "2"}
+    for given in (row, {**row, "endings": json.dumps(endings), "label": 2}, {**row, "endings": str(endings)}):
+        table = to_table([given] * 3)
+        kind, reason = dataset_module.detect_row_kind(table, options=DataConfig())
+        assert (kind, "beginnings with endings to choose from ('ctx', 'endings')" in reason) == ("conversation", True)
+        found = dataset_module.read_rows(table, options=DataConfig(), row_kind="conversation")[0][0]
+        assert said(found)[1] == ("assistant", "melts.")
+        assert found.choices == tuple(endings)
+    with pytest.raises(UserError, match="the answer '7' is none of the 4 choices"):
+        read([{**row, "label": "7"}])

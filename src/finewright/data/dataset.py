@@ -34,6 +34,7 @@ from finewright.data.source_tables import Source, SourceTables, TableReading, fi
 from finewright.data.splits import Example
 from finewright.data.tagged_rows import read_tagged_rows
 from finewright.data.text_pairs import TextInput
+from finewright.data.word_rows import group_words
 
 __all__ = [
     "Dataset",
@@ -351,7 +352,7 @@ def read_table(source: str | Path, *, options: DataConfig | None = None, text_na
     path = find_existing(source)
     how = ReadOptions(encoding=options.encoding, no_header=options.no_header, keep_blank=True)
     with source_tables.reading(path):
-        table = readers.read_file(path, how, form=options.format, texts=(*_text_names(options), *text_names))
+        table = group_words(readers.read_file(path, how, form=options.format, texts=(*_text_names(options), *text_names)))
     table.notes[:0] = source_tables.describe_packaged(source)
     return table
 

@@ -18,6 +18,7 @@ from finewright.data.readers import base
 from finewright.data.readers.base import SPLIT_NAMES, FileFormat, FileTable, ReadOptions, Record
 from finewright.data.readers.hub import check_reachable, read_hub_records
 from finewright.data.tables import Table
+from finewright.data.word_rows import group_words
 
 _HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?", re.ASCII)
 _ADDRESS = re.compile(r"(?P<kind>[A-Za-z][A-Za-z0-9+.-]+):/+(?P<rest>.*)", re.DOTALL)
@@ -103,7 +104,7 @@ def read_file(path: Path, how: TableReading, *, options: DataConfig) -> FileTabl
     """Return the rows of one file."""
     read_options = ReadOptions(wanted=how.wanted, encoding=options.encoding, no_header=options.no_header)
     with reading(path):
-        return readers.read_file(path, read_options, form=options.format, texts=how.texts)
+        return group_words(readers.read_file(path, read_options, form=options.format, texts=how.texts))
 
 
 def reading(path: Path) -> contextlib.AbstractContextManager[None]:
@@ -119,7 +120,7 @@ def shown_name(path: Path) -> str:
 def in_memory(records: list[Record], repeated: Mapping[str, str] | None = None) -> FileTable:
     """Return rows that are already in memory as a table."""
     columns = base.find_columns(records)
-    return FileTable(records, columns, FileFormat(""), header=columns, repeated=dict(repeated or {}))
+    return group_words(FileTable(records, columns, FileFormat(""), header=columns, repeated=dict(repeated or {})))
 
 
 def find_existing(source: str | Path) -> Path:

@@ -7,6 +7,7 @@ import typer
 
 from finewright.cli.arguments import DATA_FLAGS, Json, Set, data_config
 from finewright.core.errors import UserError
+from finewright.core.units import counted
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -96,7 +97,7 @@ def evaluate(
         print_wrapped(errors, note)
     if output is not None:
         num_rows = len(measured.table.records)
-        print_wrapped(errors, f"{num_rows:,} rows with their predictions, the worst first: {output}")
+        print_wrapped(errors, f"{counted(num_rows, 'row')} with predictions, the worst first: {output}")
 
 
 def _read_rows(
@@ -151,7 +152,7 @@ def show_metrics(console: "OutputConsole", measured: dict[str, Any]) -> None:
             _show_answers(console, measured)
         return
     low, high = measured["accuracy_ci95"]
-    interval = f"95% interval {low:.1%} to {high:.1%}, {measured['num_rows']:,} rows"
+    interval = f"95% interval {low:.1%} to {high:.1%}, {counted(measured['num_rows'], 'row')}"
     console.print(f"accuracy {measured['accuracy']:.1%} ({interval})", highlight=False)
     console.print(
         f"macro F1 {measured['macro_f1']:.1%}   loss {measured['loss']:.3f}   majority class {measured['majority_accuracy']:.1%}"
@@ -183,7 +184,7 @@ def _show_numbers(console: "OutputConsole", measured: dict[str, Any]) -> None:
     from finewright.cli import number_view, progress
     from finewright.cli.predict import shorten
 
-    heads = [f"{measured['num_rows']:,} rows", "value", "95% interval"]
+    heads = [counted(measured["num_rows"], "row"), "value", "95% interval"]
     console.print(progress.rows_table(heads, number_view.metric_rows(measured)))
     console.print("worst predictions: true and predicted number, text", highlight=False)
     for numbers, text in number_view.mistake_lines(measured, count=_NUM_MISTAKES):
@@ -202,7 +203,10 @@ def _show_label_sets(console: "OutputConsole", measured: dict[str, Any]) -> None
     headings, rows, num_more = multi_label_view.label_rows(measured["per_label"])
     console.print(progress.rows_table(headings, rows, gap=1))
     if num_more:
-        console.print(f"{num_more:,} labels with fewer rows are not shown; --json has all of them", highlight=False)
+        console.print(
+            f"{counted(num_more, 'label with fewer rows is', 'labels with fewer rows are')} not shown; --json has all of them",
+            highlight=False,
+        )
     if measured["worst_mistakes"]:
         console.print("worst mistakes: labels, predicted, text", highlight=False)
     for line in measured["worst_mistakes"][:_NUM_MISTAKES]:
@@ -247,9 +251,9 @@ def _show_answers(console: "OutputConsole", measured: dict[str, Any]) -> None:
 
 def describe_answered(answers: dict[str, Any]) -> list[str]:
     """Return lines about how many rows are answered when the least certain ones are not, and how many answers are right."""
-    counted = f"{answers['num_answered']:,} of {answers['num_rows']:,} rows ({answers['coverage']:.1%})"
+    answered = f"{answers['num_answered']:,} of {answers['num_rows']:,} rows ({answers['coverage']:.1%})"
     right = "" if answers["share_right"] is None else f", accuracy on these {answers['share_right']:.1%}"
-    lines = [f"answered {counted}{right}, threshold {answers['threshold']:g}"]
+    lines = [f"answered {answered}{right}, threshold {answers['threshold']:g}"]
     if answers["threshold_from"] != "validation":
         lines.append("  the run kept no confidences of validation rows, so these rows set the threshold")
     return lines

@@ -9,6 +9,7 @@ import typer
 
 from finewright.cli.arguments import READ_FLAGS, Json, OptionFlags, Set, data_config
 from finewright.core.errors import ExitCode, UserError
+from finewright.core.units import counted
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -352,15 +353,16 @@ def show_summary(console: Any, labelled: "LabelledTable", rows: "TextRows", *, n
     from finewright.inference.labelling import describe_cut
 
     where = f", written to {labelled.output}" if labelled.output else ""
-    counted = "1 row" if labelled.num_rows == 1 else f"{labelled.num_rows:,} rows"
-    console.print(f"{counted} of {clean(rows.name)}{clean(where)}", highlight=False, soft_wrap=True)
+    console.print(f"{counted(labelled.num_rows, 'row')} of {clean(rows.name)}{clean(where)}", highlight=False, soft_wrap=True)
     width = max((len(label) for label in list(labelled.counts)[:MOST_LABELS]), default=0)
     for label, count in list(labelled.counts.items())[:MOST_LABELS]:
         share = f"{count / labelled.num_rows:.0%}"
         console.print(f"  {clean(shorten(label, 40)):<{min(width, 40)}}  {count:>9,}  {share:>4}", highlight=False)
     if len(labelled.counts) > MOST_LABELS:
         more = list(labelled.counts.values())[MOST_LABELS:]
-        console.print(f"  {sum(more):,} rows have one of {len(more):,} other labels", highlight=False)
+        console.print(
+            f"  {counted(sum(more), 'row has', 'rows have')} one of {counted(len(more), 'other label')}", highlight=False
+        )
     sentences = [describe_empty(labelled.num_empty)]
     sentences.append(describe_cut(labelled.num_cut, limit=labelled.max_length, keep_end=keep_end))
     if labelled.abstention is not None:
@@ -418,9 +420,10 @@ def describe_abstention(left_out: "Abstention") -> str:
     text = f"answered {left_out.num_answered:,} of {left_out.num_rows:,} {'row' if left_out.num_rows == 1 else 'rows'}"
     text += f" ({left_out.num_answered / left_out.num_rows:.1%})" if left_out.num_rows else ""
     if left_out.is_from_few_rows:
-        return f"{text}; {left_out.num_validation} validation rows are too few to expect an accuracy from"
+        few = counted(left_out.num_validation, "validation row is", "validation rows are")
+        return f"{text}; {few} too few to expect an accuracy from"
     if left_out.expected_share_right is not None:
-        rows = f"{left_out.num_validation:,} validation rows"
+        rows = counted(left_out.num_validation, "validation row")
         return f"{text}; expected accuracy on answered rows {left_out.expected_share_right:.1%} ({rows})"
     return f"{text}; the run kept no confidences of validation rows, so these rows set the threshold: others have another one"
 

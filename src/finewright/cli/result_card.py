@@ -16,7 +16,7 @@ from finewright.cli.progress import compare_to_plan, describe_early_stop, format
 from finewright.core.errors import UserError
 from finewright.core.events import Stage
 from finewright.core.program import program_name, quote_path, show_path
-from finewright.core.units import format_bytes
+from finewright.core.units import counted, format_bytes
 from finewright.models.head_spec import LANGUAGE_MODEL
 from finewright.runs import schema
 from finewright.runs.folder import RunFolder
@@ -135,9 +135,8 @@ def describe_answers(summary: dict[str, Any]) -> str:
     """Return how good generated answers are by the metric that models are compared by."""
     name, number = summary["metric"], summary["num_rows"]
     low, high = summary[f"{name}_ci95"]
-    return (
-        f"{answer_metrics.WORDS.get(name, name)} {summary[name]:.1%} of {number:,} answers (95% interval {low:.1%} to {high:.1%})"
-    )
+    of_answers = counted(number, "answer")
+    return f"{answer_metrics.WORDS.get(name, name)} {summary[name]:.1%} of {of_answers} (95% interval {low:.1%} to {high:.1%})"
 
 
 def describe_choices(summary: dict[str, Any]) -> str:
@@ -145,7 +144,7 @@ def describe_choices(summary: dict[str, Any]) -> str:
     right, number = summary["choice_accuracy"], summary["num_rows"]
     low, high = summary["choice_accuracy_ci95"]
     more = f"by chance {summary['chance']:.1%}; length-normalised {summary['choice_accuracy_norm']:.1%}"
-    return f"choice accuracy {right:.1%} of {number:,} questions (95% interval {low:.1%} to {high:.1%}; {more})"
+    return f"choice accuracy {right:.1%} of {counted(number, 'question')} (95% interval {low:.1%} to {high:.1%}; {more})"
 
 
 def _print_accuracy(console: Console, measured: ClassificationMetrics, *, rows: str, has_steps: bool) -> None:

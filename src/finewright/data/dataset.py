@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 from finewright.core.config import DataConfig
+from finewright.core.units import counted
 from finewright.data import (
     conversation_shapes,
     labels,
@@ -475,7 +476,7 @@ def _drop_unseen_labels(splits: dict[str, list[Example]], labels: tuple[str, ...
         unseen = [row.label for row in splits[name] if row.label not in known]
         if unseen:
             listed = ", ".join(sorted(set(unseen))[:5])
-            notes.append(f"{len(unseen):,} {name} rows left out: labels unseen in training ({listed})")
+            notes.append(f"{counted(len(unseen), f'{name} row')} left out: labels unseen in training ({listed})")
             splits[name] = [row for row in splits[name] if row.label in known]
     return notes
 

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from finewright.core.units import counted
 from finewright.data.splits import (
     LEAST_VALIDATION_ROWS,
     VALIDATION_FRACTION,
@@ -83,7 +84,7 @@ def hold_out_iteratively(
     back = {held[place] for place in again}
     held = [index for index in held if index not in back]
     note = f"no {name} file: {len(held):,} of {len(rows):,} rows held out, an even share of every label, seed {seed}"
-    note += f"; {len(back):,} rows whose text is also kept for training went back to it" if back else ""
+    note += f"; {counted(len(back), 'row')} whose text is also kept for training went back to it" if back else ""
     return [rows[index] for index in sorted([*kept, *back])], [rows[index] for index in held], note
 
 

@@ -38,11 +38,13 @@ def hold_out_pairs(
             note = f"no {name} file: {len(held):,} of {len(rows):,} pairs held out, all pairs with {shared} in one part, "
             note += f"stratified by {rows[0].stratified_by} as far as that allows, seed {seed}"
             both = _count_common([pairs[place] for place in held], [pairs[place] for place in kept])
-            note += f"; {both:,} of them have their other text in common with a pair that is kept" if both else ""
+            have = "has its" if both == 1 else "have their"
+            note += f"; {both:,} of them {have} other text in common with a pair that is kept" if both else ""
             return [rows[place] for place in kept], [rows[place] for place in held], note
     kept_rows, held_rows, note = by_row(rows, fraction, seed=seed, name=name)
     both = _count_common(_normalise_pairs(held_rows), _normalise_pairs(kept_rows))
-    note += f"; {both:,} of them share a text with a pair that is kept, as too many pairs have one in common" if both else ""
+    share = f"{both:,} of them {'shares' if both == 1 else 'share'} a text with a pair that is kept"
+    note += f"; {share}, as too many pairs have one in common" if both else ""
     return kept_rows, held_rows, note
 
 

@@ -9,6 +9,8 @@ from typing import ClassVar, Protocol
 
 import numpy as np
 
+from finewright.core.units import counted
+
 VALIDATION_FRACTION, LEAST_VALIDATION_ROWS = 0.1, 20
 """Share of the rows that validation gets by default, and the fewest rows it is worth keeping: a result on fewer is mostly chance,
 and of so little data every row helps training more."""
@@ -153,7 +155,7 @@ def hold_out(rows: list[Example], fraction: float, *, seed: int, name: str) -> t
     by = rows[0].stratified_by if rows else Example.stratified_by
     note = f"no {name} file: {len(held):,} of {len(rows):,} rows held out, stratified by {by}, seed {seed}"
     note += f"; {len(added):,} of them from labels with too few rows to give one each" if added else ""
-    note += f"; {len(back):,} rows whose text is also kept for training went back to it" if back else ""
+    note += f"; {counted(len(back), 'row')} whose text is also kept for training went back to it" if back else ""
     return [rows[index] for index in sorted([*kept, *back])], [rows[index] for index in held], note
 
 

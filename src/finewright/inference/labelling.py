@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from finewright.core.errors import UserError
+from finewright.core.units import counted
 from finewright.data import writers
 from finewright.data.inputs import TextRows
 from finewright.data.labels import normalise_label
@@ -187,7 +188,7 @@ def label_rows(
     chosen = [row for row in order.tolist() if first[rows.texts[row]] == row][:NUM_SHOWN]
     notes = list(rows.notes)
     if options.top_k > len(predictor.labels):
-        notes.append(f"the model has {len(predictor.labels)} labels: {options.top_k} were wanted")
+        notes.append(f"the model has {counted(len(predictor.labels), 'label')}: {options.top_k} were wanted")
     names, second = answers.column(0)[0], answers.column(1)
     least = [
         {

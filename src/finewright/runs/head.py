@@ -3,6 +3,7 @@
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from finewright.core.units import counted
 from finewright.data.packing import EncodedSplit
 from finewright.models.head_start import HeadLayers
 from finewright.models.prepared import PreparedModel
@@ -40,7 +41,7 @@ def start_head(
             context.notify(f"head: starts at random, as {reason}", code="head")
         else:
             progress.probe = fitted.as_json()
-            described = f"{fitted.described or 'a regression'} on the frozen features of {fitted.num_rows:,} texts"
+            described = f"{fitted.described or 'a regression'} on the frozen features of {counted(fitted.num_rows, 'text')}"
             described += "" if fitted.described else f", C = {fitted.strength:g}"
             context.notify(f"head: starts as {described}, fitted in {fitted.seconds:.1f} s", code="head")
     probe = progress.probe

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from finewright import tasks
 from finewright.core import files
+from finewright.core.units import counted
 from finewright.data.columns import NO_COLUMNS, Columns
 from finewright.methods.base import Method
 from finewright.models import adapter_folder, hub, packages
@@ -227,7 +228,7 @@ def describe_measured(result: RunResult, metric: Metric) -> str:
     if result.metrics.test is None:
         return "no test"
     values = result.metrics.test.model_dump()
-    rows = f"{values['num_rows']} rows"
+    rows = counted(values["num_rows"], "row")
     if interval := values.get(f"{metric.name}_ci95"):
         rows = f"95% interval {metric.format(interval[0])} to {metric.format(interval[1])}, {rows}"
     return f"{metric.format(values[metric.name])} ({rows})"

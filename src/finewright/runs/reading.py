@@ -9,6 +9,7 @@ from finewright import tasks
 from finewright.core import config
 from finewright.core.config import DataConfig
 from finewright.core.errors import ExitCode, UserError
+from finewright.core.units import counted
 from finewright.data import dataset, readers
 from finewright.data.columns import NO_COLUMNS, Columns
 from finewright.data.readers.base import FileFormat, FileTable, Record
@@ -82,7 +83,11 @@ def read_own_test_rows(run_config: RunConfigFile, *, where: str) -> dataset.Labe
     records = [Record(row.where, dict(zip(names, (*(row.pair or (row.text,)), row.label), strict=True))) for row in again.test]
     table = FileTable(records, names, FileFormat(".csv"), header=names)
     return dataset.LabelledRows(
-        again.test, records, table, columns, [f"{len(records):,} test rows of the run, from {request.test or request.source}"]
+        again.test,
+        records,
+        table,
+        columns,
+        [f"{counted(len(records), 'test row')} of the run, from {request.test or request.source}"],
     )
 
 

@@ -12,6 +12,7 @@ from finewright.baselines.predictor import BaselinePredictor
 from finewright.core.argument_names import naming_arguments
 from finewright.core.config import DataConfig
 from finewright.core.errors import ExitCode, UserError
+from finewright.core.units import counted
 from finewright.data import writers
 from finewright.data.columns import Columns
 from finewright.data.dataset import LabelledRows
@@ -66,7 +67,7 @@ class Run:
         value = getattr(measured, metric.name, None)
         shown = "" if value is None else f", {split} {metric.name} {metric.format(value)}"
         trained = f"{result.method} on {result.model}" if result.model else result.method  # a baseline may read none
-        return f"Run({str(self.path)!r}, {trained}, {len(self.config.labels)} labels{shown})"
+        return f"Run({str(self.path)!r}, {trained}, {counted(len(self.config.labels), 'label')}{shown})"
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Return how to open it again: a copy in another process reads the same folder."""

@@ -12,6 +12,7 @@ from pydantic import ConfigDict, Discriminator, Field, Tag, ValidationError
 
 from finewright.core import files
 from finewright.core.errors import ExitCode, UserError
+from finewright.core.units import counted
 from finewright.data.columns import Columns
 from finewright.runs.artifact import Artifact, VersionedFile
 
@@ -92,7 +93,7 @@ class CalibrationRecord(Artifact):
 
     def describe(self) -> str:
         """Return one line about it."""
-        fitted = f"temperature {self.temperature:.3g} from {self.rows:,} validation rows"
+        fitted = f"temperature {self.temperature:.3g} from {counted(self.rows, 'validation row')}"
         if self.ece_before is None or self.ece_after is None:
             return fitted
         return f"{self.ece_before:.1%} → {self.ece_after:.1%} on the {self.on} rows ({fitted})"

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from pydantic import Field, field_validator
 
 from finewright.core.errors import ExitCode, UserError
+from finewright.core.units import counted
 from finewright.runs.artifact import SCHEMA_VERSION
 from finewright.runs.calibration import Calibration
 from finewright.runs.context import SessionContext
@@ -20,7 +21,7 @@ THRESHOLDS_FILE = "thresholds.json"
 _SHOWN = 8
 _CARD_NOTE = """
 A text has a label if its probability, `scores.sigmoid()`, is at least the label's threshold in `{name}`: that of the best F1 on
-{num_rows:,} validation rows, drawn towards 0.5 for labels with few rows. `finewright predict` uses it. Other programs do not:
+{rows}, drawn towards 0.5 for labels with few rows. `finewright predict` uses it. Other programs do not:
 transformers' pipeline gives every label's probability with `top_k=None`.
 """
 
@@ -57,7 +58,7 @@ def describe(file: ThresholdsFile) -> str:
     """Return one line about the thresholds."""
     shown = ", ".join(f"{label} {value:.2f}" for label, value in list(file.thresholds.items())[:_SHOWN])
     more = f" and {len(file.thresholds) - _SHOWN:,} more" if len(file.thresholds) > _SHOWN else ""
-    return f"thresholds of the labels from {file.num_rows:,} validation rows: {shown}{more}"
+    return f"thresholds of the labels from {counted(file.num_rows, 'validation row')}: {shown}{more}"
 
 
 def read_thresholds(model_folder: Path) -> ThresholdsFile | None:
@@ -80,4 +81,4 @@ def with_saved_thresholds(task: Task, model_folder: Path) -> Task:
 def describe_for_card(model_folder: Path) -> str:
     """Return what a model card says of the thresholds; empty if there are none."""
     file = read_thresholds(model_folder)
-    return "" if file is None else _CARD_NOTE.format(name=THRESHOLDS_FILE, num_rows=file.num_rows)
+    return "" if file is None else _CARD_NOTE.format(name=THRESHOLDS_FILE, rows=counted(file.num_rows, "validation row"))

@@ -181,7 +181,7 @@ def test_a_fault_names_its_row_and_can_be_left_out(row, what):
         to_table([good, row]), options=DataConfig(skip_invalid_rows=True), row_kind="conversation"
     )
     assert [one.where for one in rows] == ["row 1"]
-    assert any(note.startswith("1 rows dropped: row 2: ") for note in notes)
+    assert any(note.startswith("1 row dropped: row 2: ") for note in notes)
 
 
 def test_answers_to_choose_from():

@@ -188,7 +188,7 @@ def test_faults_name_the_row(row, message, tmp_path):
         read(tmp_path / "a.jsonl", as_lines(good, row))
     found = read(tmp_path / "a.jsonl", as_lines(good, row), skip_invalid_rows=True)
     assert len(found.rows) == 1
-    assert any("1 rows dropped" in note for note in found.notes)
+    assert any("1 row dropped" in note for note in found.notes)
 
 
 def test_a_line_without_a_tag_is_named(tmp_path):

@@ -168,7 +168,7 @@ class Collector:
             notes.append(f"{prompts} cut at the start, so that {self.limit:,} tokens hold the answer")
         if without:
             notes.append(f"{counted(len(without), 'row has', 'rows have')} no token that is learnt")
-        notes += [f"trained tokens: {DESCRIBED_WAYS[way]} ({count:,} samples)" for way, count in self.ways.items()]
+        notes += [f"trained tokens: {DESCRIBED_WAYS[way]} ({counted(count, 'sample')})" for way, count in self.ways.items()]
         return EncodedConversations(
             np.array(self.rows, dtype=np.int64),
             TokenRows(flat[0], lengths),

@@ -102,6 +102,21 @@ def test_what_is_no_text_is_refused():
         classifier("mini").fit([*TEXTS[:-1], None], LABELS)
 
 
+@pytest.mark.parametrize("estimator", [TextClassifier, MultiLabelTextClassifier])
+def test_empty_texts_and_options_that_cannot_be_are_value_errors(model, estimator):
+    y = LABELS if estimator is TextClassifier else [[str(label)] for label in LABELS]
+    fitted = estimator(model=model, method="freeze", max_steps=1).fit(TEXTS, y)
+    for call in (fitted.predict, fitted.predict_proba):
+        with pytest.raises(ValueError, match="row 1 of 2, counted from 0, has an empty text"):
+            call([TEXTS[0], " "])
+        with pytest.raises(ValueError, match="single texts"):
+            call([("one", "two")])
+    with pytest.raises(ValueError, match="unknown method 'lorra'") as caught:
+        estimator(model=model, method="lorra").fit(TEXTS, y)
+    assert isinstance(caught.value, UserError)
+    assert caught.value.fix
+
+
 def test_a_table_of_several_columns_is_refused():
     pandas = pytest.importorskip("pandas")
     with pytest.raises(ValueError, match="wanted several texts, found a DataFrame with the columns a, b"):

@@ -34,6 +34,15 @@ def test_it_predicts_numbers(regressor, rows):
     assert regressor.score(*rows) > 0.1
 
 
+@pytest.mark.parametrize("empty", ["", "  \n"])
+def test_an_empty_text_is_refused_with_its_row(regressor, rows, empty):
+    for call in (regressor.predict, regressor.predict_interval):
+        with pytest.raises(ValueError, match="row 1 of 3, counted from 0, has an empty text"):
+            call([rows[0][0], empty, rows[0][1]])
+    with pytest.raises(ValueError, match="row 89 of 90"):
+        regressor.fit([*rows[0][:-1], empty], rows[1])
+
+
 def test_a_copy_predicts_alike(regressor, rows):
     np.testing.assert_array_equal(pickle.loads(pickle.dumps(regressor)).predict(rows[0][:5]), regressor.predict(rows[0][:5]))
 

@@ -23,3 +23,7 @@ def test_it_fits_predicts_and_scores(tmp_path):
         tagger.fit([["a"], ["b", "c"]], [["O"], ["O"]])
     with pytest.raises(ValueError, match="wanted a list of words, found 'a text'"):
         tagger.fit(["a text"], [["O"]])
+    with pytest.raises(ValueError, match="sample 1, counted from 0, has no words"):
+        fitted.predict([["a"], []])
+    with pytest.raises(ValueError, match="sample 0, counted from 0, has an empty word"):
+        fitted.predict([["a", " "]])

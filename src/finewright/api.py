@@ -346,16 +346,17 @@ def predict(path: str | PathLike[str], texts: Any, *, abstain: float | None = No
 
 @naming_arguments()
 def evaluate(
-    path: str | PathLike[str], data: Any, labels: Any = None, *, options: DataConfig | Mapping[str, Any] | None = None
+    path: str | PathLike[str], data: Any = None, labels: Any = None, *, options: DataConfig | Mapping[str, Any] | None = None
 ) -> dict[str, Any]:
-    """Return the metrics of the run at `path` on other labelled rows, with the worst mistakes.
+    """Return the metrics of the run at `path` on other labelled rows, or on its own test rows, with the worst mistakes.
 
     Parameters
     ----------
     path
         The run's folder.
     data, labels
-        The path of a file, a DataFrame, a `datasets.Dataset`, a list of dicts, or texts with `labels`.
+        The path of a file, a DataFrame, a `datasets.Dataset`, a list of dicts, or texts with `labels`. The run's own test
+        rows, read again, when both are None.
     options
         How the rows are read, such as `{"drop_unseen_labels": True}`; else as in training.
     """

@@ -123,6 +123,52 @@ def test_evaluate_measures_other_rows(finished, place):
     assert "precision" in text
 
 
+def test_evaluate_without_data_measures_the_test_rows_of_the_run_again(finished, place, tmp_path):
+    code, out, err = call("evaluate", finished, "--json", "-o", tmp_path / "rows.csv")
+    assert code == 0, err
+    measured, result = json.loads(out), json.loads((finished / "result.json").read_text())["metrics"]["test"]
+    assert (measured["num_rows"], measured["accuracy"]) == (result["num_rows"], result["accuracy"])
+    assert measured["loss"] == pytest.approx(result["loss"], abs=1e-5)
+    assert f"{result['num_rows']} test rows of the run, from {place / 'tickets.csv'}" in " ".join(err.split())
+    assert len((tmp_path / "rows.csv").read_text().splitlines()) == result["num_rows"] + 1
+    code, _, err = call("evaluate", finished, "--label-column", "label")
+    assert (code, "data.label_column says how a file is read" in err) == (2, True)
+
+
+def test_test_rows_that_changed_or_are_gone_are_refused(place, tmp_path):
+    data, out = tmp_path / "mine.csv", tmp_path / "run"
+    data.write_text((place / "tickets.csv").read_text())
+    call("train", data, "--method", "bag-of-words", "--out", out)
+    assert call("evaluate", out)[0] == 0
+    data.write_text(data.read_text() + "one more,billing\n")
+    code, _, err = call("evaluate", out)
+    assert (code, "the data of the run has changed since" in err, "finewright evaluate RUN FILE" in err) == (3, True, True)
+    data.unlink()
+    code, _, err = call("evaluate", out)
+    assert (code, "the data of the run is no file here" in err, "Traceback" in err) == (3, True, False)
+    none = tmp_path / "without"
+    data.write_text((place / "tickets.csv").read_text())
+    call("train", data, "--method", "bag-of-words", "--out", none, "--set", "data.test_fraction=0")
+    assert "the run has no test rows" in call("evaluate", none)[2]
+
+
+def test_data_sets_of_the_program_are_named_as_for_train(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert call("train", "tickets", "--method", "bag-of-words", "--out", "run")[0] == 0
+    own, named = (json.loads(call("evaluate", "run", *more, "--json")[1]) for more in ((), ("tickets",)))
+    assert own["accuracy"] == named["accuracy"]
+    code, out, err = call("predict", "run", "tickets")
+    assert code == 0, err
+    assert "'tickets': the test rows of the data set of that name that comes with finewright" in " ".join(err.split())
+    assert len((tmp_path / "tickets.labelled.csv").read_text().splitlines()) == own["num_rows"] + 1
+    assert json.loads(call("predict", "run", "tickets", "reviews", "--json")[1])["predictions"][1]["text"] == "reviews"
+    import finewright
+
+    assert len(finewright.open_run("run").predict("topics")) > 50
+    (tmp_path / "topics").write_text("mine\n")
+    assert len(finewright.open_run("run").predict("topics")) == 1, "a file of that name goes first"
+
+
 def test_evaluate_refuses_labels_the_model_does_not_know(finished, tmp_path):
     (tmp_path / "a.csv").write_text("text,label\nx,billing\ny,unknown\n")
     code, _, err = call("evaluate", finished, tmp_path / "a.csv")

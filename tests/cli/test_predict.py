@@ -278,7 +278,7 @@ def test_evaluate_leaves_out_or_merges_labels_as_the_options_say(message_run, pl
     assert "2 of 4 rows left out: labels unseen in training (SHIPPING, other)" in err
     code, out, err = call("evaluate", message_run.path, "ev.csv", *left_out, "--set", "data.merge_similar_labels=true", "--json")
     assert (code, json.loads(out)["num_rows"]) == (0, 3), err
-    assert "labels merged: 'SHIPPING' (1 rows) is now 'shipping'" in err
+    assert "labels merged: 'SHIPPING' (1 row) is now 'shipping'" in err
     assert "1 of 4 rows left out" in err
 
 

@@ -32,7 +32,7 @@ def test_the_most_doubtful_row_is_shown_first(place):
     code, out, err = call("suspects", place / "run")
     assert code == 0, err
     lines = out.splitlines()
-    assert lines[0].endswith("of 42 rows look like another label than they have")
+    assert lines[0].endswith("of 42 rows looks like another label than it has")
     assert lines[2].split()[:3] == ["t.csv:42", "billing", "shipping"]
     assert "parcel with the blue garden" in lines[2]
     rows = lines[2 : 2 + 10]

@@ -243,7 +243,7 @@ def test_a_killed_run_resumes_from_its_checkpoint(place, tmp_path):
 @pytest.mark.parametrize(
     ("extra", "message", "code"),
     [
-        ({"train_sizes": ["1"]}, "wanted 1 training rows", 2),
+        ({"train_sizes": ["1"]}, "wanted 1 training row; ", 2),
         ({"seeds": 0}, "wanted at least one seed", 2),
         ({"methods": ["lorra"]}, "did you mean 'lora'", 2),
         ({"memory_budget": "eight"}, "wanted a size above zero with its unit", 2),

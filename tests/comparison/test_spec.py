@@ -52,7 +52,7 @@ def test_sizes_are_ascending_named_and_checked():
     assert comparison_spec.choose_sizes(["all", "50", 10], dataset=data) == ("10", "50", "all")
     assert comparison_spec.choose_sizes(["100", "all"], dataset=data) == ("all",)
     for wrong in ("1", "101", "0"):
-        with pytest.raises(UserError, match=rf"wanted {wrong} training rows; there are 100, and 2 labels need a row each"):
+        with pytest.raises(UserError, match=rf"wanted {wrong} training rows?; there are 100, and 2 labels need a row each"):
             comparison_spec.choose_sizes([wrong], dataset=data)
     for wrong in ("many", "-5", "1.5", ""):
         with pytest.raises(UserError, match="wanted a number of rows or 'all'"):

@@ -341,7 +341,7 @@ def test_long_conversations_are_left_out_and_counted():
     assert encoded.over_long == (1,)
     longest = len(encode(tokenizer, rows).ids[1])
     assert encoded.longest == longest > 40
-    assert f"1 of 2 rows are longer than 40 tokens and were left out; the longest has {longest}" in encoded.notes
+    assert f"1 of 2 rows is longer than 40 tokens and was left out; the longest has {longest}" in encoded.notes
     with pytest.raises(UserError, match="no row is left: 1 of 1 are longer than 40 tokens") as error:
         encode(tokenizer, rows[1:], limit=40)
     assert error.value.code == ExitCode.BAD_DATA

@@ -181,7 +181,7 @@ def test_a_fault_names_its_row_and_can_be_left_out(row, what):
         to_table([good, row]), options=DataConfig(skip_invalid_rows=True), row_kind="conversation"
     )
     assert [one.where for one in rows] == ["row 1"]
-    assert any(note.startswith("1 rows dropped: row 2: ") for note in notes)
+    assert any(note.startswith("1 row dropped: row 2: ") for note in notes)
 
 
 def test_answers_to_choose_from():
@@ -332,3 +332,52 @@ def test_several_columns_that_are_called_labels_are_asked_about():
     assert "--task text-generation" in caught.value.fix
     about = [{"text": row["text"], "source": "ab"[n % 2], "language": "cd"[n % 2]} for n, row in enumerate(LABELLED)]
     assert dataset_module.detect_row_kind(to_table(about), options=DataConfig())[0] == "conversation"
+
+
+ANSWERED = [{"prompt": one["question"], "response": one["answer"]} for one in QA]
+
+
+def test_answers_with_a_label_are_asked_about():
+    judged = to_table([{**row, "label": place % 2 == 0} for place, row in enumerate(ANSWERED)])
+    with pytest.raises(
+        UserError, match="'label' beside prompts with answers .*: what is learnt may be the answers, or"
+    ) as caught:
+        dataset_module.detect_row_kind(judged, options=DataConfig())
+    assert caught.value.fix == (
+        "--task text-generation for all answers, --task preference if 'label' says whether an answer is good, "
+        "--task text-classification --text-column prompt --text-column response --label-column label to predict it"
+    )
+    for kind in ("conversation", "preference"):
+        assert len(dataset_module.read_rows(judged, options=DataConfig(), row_kind=kind)[0]) == 40
+    named = DataConfig(text_column=("prompt", "response"), label_column="label")
+    assert len(dataset_module.read_rows(judged, options=named, row_kind="labelled")[0]) == 40
+    classes = to_table([{**row, "label": ("safe", "rude", "wrong")[place % 3]} for place, row in enumerate(ANSWERED)])
+    with pytest.raises(UserError, match="what is learnt may be the answers") as caught:
+        dataset_module.detect_row_kind(classes, options=DataConfig())
+    assert "preference" not in caught.value.fix
+    free = to_table([{**row, "label": f"remark {place}"} for place, row in enumerate(ANSWERED)])
+    assert dataset_module.detect_row_kind(free, options=DataConfig())[0] == "conversation"
+
+
+def test_judged_conversations_are_asked_about_unless_the_column_says_what_it_is():
+    judged = [{"messages": [USER, BOT], "label": bool(place % 2)} for place in range(10)]
+    with pytest.raises(UserError, match="'label' beside chat data") as caught:
+        dataset_module.detect_row_kind(to_table(judged), options=DataConfig())
+    assert caught.value.fix.endswith("--task preference if 'label' says whether an answer is good")
+    tagged = [{"messages": row["messages"], "kto_tag": row["label"]} for row in judged]
+    assert dataset_module.detect_row_kind(to_table(tagged), options=DataConfig())[0] == "preference"
+
+
+def test_beginnings_with_endings_to_choose_from():
+    """HellaSwag's columns: the label is the number of the right ending."""
+    endings = ["sits down.", "flies away.", "melts.", "sings."]
+    row = {"ind": 4, "activity_label": "Resting", "ctx_a": "A man", "ctx": "A man is tired. He", "endings": endings, "label": "2"}
+    for given in (row, {**row, "endings": json.dumps(endings), "label": 2}, {**row, "endings": str(endings)}):
+        table = to_table([given] * 3)
+        kind, reason = dataset_module.detect_row_kind(table, options=DataConfig())
+        assert (kind, "beginnings with endings to choose from ('ctx', 'endings')" in reason) == ("conversation", True)
+        found = dataset_module.read_rows(table, options=DataConfig(), row_kind="conversation")[0][0]
+        assert said(found)[1] == ("assistant", "melts.")
+        assert found.choices == tuple(endings)
+    with pytest.raises(UserError, match="the answer '7' is none of the 4 choices"):
+        read([{**row, "label": "7"}])

@@ -214,7 +214,7 @@ def test_unseen_labels_can_be_left_out(tmp_path):
     train, test = jsonl(tmp_path / "a.jsonl", many(20)), jsonl(tmp_path / "b.jsonl", [*many(4), {"text": "x", "label": "z"}])
     dataset = dataset_module.read_dataset(train, options=DataConfig(drop_unseen_labels=True), test=test)
     assert len(dataset.test) == 4
-    assert "1 test rows left out: labels unseen in training (z)" in dataset.notes
+    assert "1 test row left out: labels unseen in training (z)" in dataset.notes
 
 
 @pytest.mark.parametrize(

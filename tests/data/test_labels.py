@@ -49,7 +49,7 @@ def test_labels_are_merged_on_request_and_that_is_said(tmp_path):
 def test_rows_are_merged_to_the_spelling_of_a_model():
     rows, notes = labels.merge_similar_labels({"test": [Example("x", "fees", "a:1"), Example("y", "ATM", "a:2")]}, known=["Fees"])
     assert [row.label for row in rows["test"]] == ["Fees", "ATM"]
-    assert notes == ["labels merged: 'fees' (1 rows) is now 'Fees'"]
+    assert notes == ["labels merged: 'fees' (1 row) is now 'Fees'"]
 
 
 def test_exact_numbers_of_a_database_are_the_labels_that_a_text_file_has():

@@ -244,3 +244,73 @@ def test_the_only_column_of_decimals_beside_texts_is_the_target():
     assert kind_of(to_table(beside))[0] == "labelled"
     corpus = rows_of("text,url,quality", lambda row: (text(row), f"https://example.org/{row}", row / 7))
     assert kind_of(to_table(corpus))[0] == "conversation"
+
+
+@pytest.mark.parametrize("header", ["text,year", "tweet,year", "review,n_votes"])
+@pytest.mark.parametrize("different", [12, 60])
+def test_whole_numbers_that_may_only_be_known_of_each_text_are_asked_about(tmp_path, header, different):
+    path = write(tmp_path / "rows.csv", [str(1950 + row % different) for row in range(240)], header=header)
+    name = header.split(",")[1]
+    if header == "tweet,year" and different == 12:
+        assert kind_of(path)[0] == "labelled"  # as any column of few values beside one of texts, and said
+        return
+    with pytest.raises(UserError, match=f"'{name}' has {different} different whole numbers from 1950 to") as caught:
+        kind_of(path)
+    assert caught.value.fix.startswith(f"--task regression learns '{name}', --task text-generation the texts alone")
+    assert kind_of(path, label_column=name)[0] == ("number" if different == 60 else "labelled")
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "kind"),
+    [
+        ("score", [str(1950 + row) for row in range(60)], "number"),
+        ("review_score", [str(1950 + 3 * row) for row in range(60)], "number"),
+        ("price_eur", [str(199 + 17 * row) for row in range(60)], "number"),
+        ("toxic", [str(row % 2) for row in range(60)], "labelled"),
+        ("polarity", [str(row % 3 - 1) for row in range(60)], "labelled"),
+        ("mood", [str(row % 5 + 1) for row in range(60)], "labelled"),
+    ],
+)
+def test_names_of_scores_and_numbers_as_of_classes_need_no_question(tmp_path, name, values, kind):
+    assert kind_of(write(tmp_path / "rows.csv", values, header=f"text,{name}"))[0] == kind
+
+
+def rows_for_model(path, trained, **options):
+    return dataset.read_unlabelled_rows_for_model(path, options=DataConfig(**options), row_kind="number", trained=trained).rows
+
+
+def trained_on(tmp_path, values):
+    path = write(tmp_path / "train.csv", values)
+    return dataset.read_dataset(path, options=DataConfig(), row_kind="number").columns
+
+
+@pytest.mark.parametrize(("values", "decimal", "first"), [(["3,5", "12,25"], "comma", 1.25), (["3.5", "12.25"], "point", 1250)])
+def test_another_file_writes_decimals_as_the_training_rows(tmp_path, values, decimal, first):
+    """`1,250` alone may be 1.25 or 1250."""
+    trained = trained_on(tmp_path, values * 30)
+    assert trained.decimal == decimal
+    new = write(tmp_path / "new.csv", ["1,250", "2,500"])
+    assert [row.value for row in rows_for_model(new, trained)] == [first, 2 * first]
+    other, cell = ("point", "0.75") if decimal == "comma" else ("comma", "0,75")
+    new = write(tmp_path / "new.csv", [cell, "7"])
+    with pytest.raises(
+        UserError, match=f"'{cell}' has a decimal {other}, and the numbers .* trained on a decimal {decimal}"
+    ) as caught:
+        rows_for_model(new, trained)
+    assert caught.value.fix == f"--set data.decimal={other} reads this file so"
+    assert [row.value for row in rows_for_model(new, trained, decimal=other)] == [0.75, 7]
+
+
+def test_whole_numbers_do_not_tell_how_decimals_are_written(tmp_path):
+    trained = trained_on(tmp_path, [str(row * 7) for row in range(60)])
+    assert (trained.decimal, trained.percent) == ("", False)
+    new = write(tmp_path / "new.csv", ["3,5", "2,5"])
+    assert [row.value for row in rows_for_model(new, trained)] == [3.5, 2.5]
+    assert trained_on(tmp_path, ["1"] * 30 + ["2"] * 30).decimal == ""
+
+
+@pytest.mark.parametrize(("values", "new"), [(["85%", "12%"], ["0.85", "0.12"]), (["0.85", "0.12"], ["85%", "12%"])])
+def test_percent_signs_are_as_in_the_training_rows(tmp_path, values, new):
+    trained = trained_on(tmp_path, values * 30)
+    with pytest.raises(UserError, match="the numbers are (not )?percent, and those that the model was trained on are"):
+        rows_for_model(write(tmp_path / "new.csv", new), trained)

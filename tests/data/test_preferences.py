@@ -107,7 +107,9 @@ def test_a_data_set_of_preferences():
 
 def test_a_label_that_is_no_truth_value_is_none_of_a_preference():
     rows = [{"prompt": f"prompt {number}", "completion": f"answer {number}", "label": number % 3} for number in range(30)]
-    assert dataset_module.detect_row_kind(to_table(rows), options=DataConfig())[0] == "conversation"
+    with pytest.raises(UserError, match="'label' beside prompts with answers") as caught:
+        dataset_module.detect_row_kind(to_table(rows), options=DataConfig())
+    assert "preference" not in caught.value.fix
 
 
 def test_both_answers_follow_the_same_tokens():

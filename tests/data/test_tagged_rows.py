@@ -188,7 +188,7 @@ def test_faults_name_the_row(row, message, tmp_path):
         read(tmp_path / "a.jsonl", as_lines(good, row))
     found = read(tmp_path / "a.jsonl", as_lines(good, row), skip_invalid_rows=True)
     assert len(found.rows) == 1
-    assert any("1 rows dropped" in note for note in found.notes)
+    assert any("1 row dropped" in note for note in found.notes)
 
 
 def test_a_line_without_a_tag_is_named(tmp_path):
@@ -279,3 +279,47 @@ def test_labels_of_the_whole_text_beside_its_words_are_no_tags():
     assert dataset.detect_row_kind(to_table(tagged), options=DataConfig())[0] == "tagged-tokens"
     with pytest.raises(UserError, match="2 words, but 1 tags"):
         dataset.read_dataset(to_table(tagged), options=DataConfig(), row_kind="tagged-tokens")
+
+
+KAGGLE = """Sentence #,Word,POS,Tag
+Sentence: 1,Anna,NNP,B-per
+,left,VBD,O
+,Rome,NNP,B-geo
+Sentence: 2,He,PRP,O
+,.,.,O
+"""
+
+
+def test_one_word_a_row_where_an_empty_cell_means_the_same_sentence(tmp_path):
+    """As in the data set on Kaggle from which many learn to find names."""
+    (tmp_path / "ner.csv").write_text(KAGGLE)
+    kind, reason = dataset.detect_row_kind(tmp_path / "ner.csv", options=DataConfig())
+    assert (kind, reason) == ("tagged-tokens", "it has words with a tag each ('tokens', 'Tag')")
+    rows, notes = dataset.read_rows(tmp_path / "ner.csv", options=DataConfig(), row_kind="tagged-tokens")
+    assert [(row.text, row.tags, row.where) for row in rows] == [
+        ("Anna left Rome", ("B-per", "O", "B-geo"), "ner.csv:2"),
+        ("He .", ("O", "O"), "ner.csv:5"),
+    ]
+    assert "one word a row: 5 rows are 2 sentences by 'Sentence #'" in notes
+    parts = dataset.read_rows(tmp_path / "ner.csv", options=DataConfig(label_column="POS"), row_kind="tagged-tokens")[0]
+    assert parts[0].tags == ("NNP", "VBD", "NNP")
+    table = dataset.read_table(tmp_path / "ner.csv")
+    assert [record.values["tokens"] for record in table.records] == [["Anna", "left", "Rome"], ["He", "."]]
+
+
+def test_sentences_may_have_their_number_in_every_row_and_missing_words_are_named(tmp_path):
+    lines = [("1", "Anna", "B-PER"), ("1", "left", "O"), ("2", "Rome", "B-LOC"), ("2", "waits", "O")]
+    (tmp_path / "a.csv").write_text("sentence_id,word,tag\n" + "".join(",".join(line) + "\n" for line in lines))
+    rows, _ = dataset.read_rows(tmp_path / "a.csv", options=DataConfig(), row_kind="tagged-tokens")
+    assert [row.text for row in rows] == ["Anna left", "Rome waits"]
+    frame = [dict(zip(("Sentence #", "Word", "Tag"), line, strict=True)) for line in lines]
+    frame[1]["Sentence #"] = float("nan")
+    assert [row.text for row in dataset.read_rows(to_table(frame), options=DataConfig(), row_kind="tagged-tokens")[0]] == [
+        "Anna left",
+        "Rome waits",
+    ]
+    (tmp_path / "a.csv").write_text("sentence_id,word,tag\n1,Anna,O\n1,,O\n2,Rome,\n2,x,O\n")
+    with pytest.raises(UserError) as caught:
+        dataset.read_rows(tmp_path / "a.csv", options=DataConfig(), row_kind="tagged-tokens")
+    assert "a.csv:2: word 2 of 2 is empty: ''" in str(caught.value)
+    assert "a.csv:4: the word 'Rome' has no tag, found ''" in str(caught.value)

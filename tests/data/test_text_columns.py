@@ -135,7 +135,7 @@ def test_a_pair_without_one_text_names_the_row(tmp_path):
     file = table(tmp_path, hypothesis=["", *[f"second {n}" for n in range(1, NUM_ROWS)]])
     with pytest.raises(UserError, match=r"data.jsonl:1: the text in 'hypothesis' is empty"):
         read(file)
-    assert any("1 rows dropped" in note for note in read(file, skip_invalid_rows=True).notes)
+    assert any("1 row dropped" in note for note in read(file, skip_invalid_rows=True).notes)
 
 
 def test_splits_of_pairs_and_of_single_texts_are_refused(tmp_path):

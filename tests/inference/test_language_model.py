@@ -246,7 +246,7 @@ def test_a_checkpoint_without_its_output_layer_is_refused(tmp_path):
         folder / "model.safetensors",
         {"format": "pt"},
     )
-    with pytest.raises(UserError, match=r"lacks 1 tensors of a language model, for instance lm_head\.weight"):
+    with pytest.raises(UserError, match=r"lacks 1 tensor of a language model, for instance lm_head\.weight"):
         load_language_model(folder)
 
 

@@ -306,7 +306,7 @@ def test_a_tensor_without_a_place_is_refused_and_so_is_one_that_is_missing(place
     path.write_bytes(content)
     assert "its tensor blk.1.attn_x.bias has no place in the architecture 'qwen2'" in refusal(path).what
     path = gguf_files.write(places["llama"], tmp_path / "less.gguf", leave_out="blk.2.ffn_up.weight")
-    with pytest.raises(UserError, match=r"lacks 1 tensors of the model, for instance model\.layers\.2\.mlp\.up_proj\.weight"):
+    with pytest.raises(UserError, match=r"lacks 1 tensor of the model, for instance model\.layers\.2\.mlp\.up_proj\.weight"):
         loading.load_model(hub.resolve_model(str(path)), head_spec=tiny.head_spec(("a", "b")))
 
 

@@ -153,7 +153,7 @@ def test_one_row_of_a_reward_model_is_thrown_away(checkpoints, tmp_path, kind):
     save_file(state, one / "model.safetensors", metadata={"format": "pt"})
     found = load(one, LABELS)
     assert not found.reuses_head
-    assert "does not name its 1 labels" in head_note(found)
+    assert "does not name its 1 label," in head_note(found)
     assert found.network.score.weight.shape[0] == 3
 
 

@@ -89,7 +89,7 @@ def test_a_checkpoint_that_lacks_tensors_is_refused(gpt2, tmp_path):
     for name in ("config.json", "tokenizer.json", "tokenizer_config.json"):
         (tmp_path / name).write_bytes((gpt2 / name).read_bytes())
     save_file(state, tmp_path / "model.safetensors", metadata={"format": "pt"})
-    with pytest.raises(UserError, match=r"lacks 1 tensors of the model, for instance transformer\.h\.1\.mlp\.c_fc\.weight"):
+    with pytest.raises(UserError, match=r"lacks 1 tensor of the model, for instance transformer\.h\.1\.mlp\.c_fc\.weight"):
         load(tmp_path)
 
 
@@ -107,7 +107,7 @@ def test_a_damaged_file_is_a_user_error(gpt2, tmp_path):
     [
         ({"model_type": "nothing"}, "has no architecture 'nothing'"),
         ({"model_type": "t5"}, r"the checkpoint lacks \d+ tensors"),
-        ({"vocab_size": 100}, r"has other shapes for 1 tensors of the model, for instance transformer\.wte\.weight"),
+        ({"vocab_size": 100}, r"has other shapes for 1 tensor of the model, for instance transformer\.wte\.weight"),
     ],
 )
 def test_configs_that_do_not_match_the_weights_are_refused(gpt2, tmp_path, change, message):

@@ -202,3 +202,42 @@ def test_a_run_from_before_the_option_is_the_same_run():
     then = {"options": {"seed": 0}, "method": "lora", "data": {}, "schedule": {}}
     now = {"options": {"seed": 0, "training.head_start": "probe"}, "method": "lora", "data": {}, "schedule": {}}
     assert fingerprint.differences(then, now) == []
+
+
+@pytest.fixture(scope="module")
+def first(place):
+    return sessions.train(place, place / "first", method_name="full", learning_rate=3e-3)
+
+
+@pytest.mark.parametrize("head_start", ["auto", "random"])
+def test_a_run_from_a_run_keeps_the_model_that_it_began_with_where_no_update_made_it_better(place, first, tmp_path, head_start):
+    assert result_of(first).metrics.validation.accuracy > 0.5
+    said = []
+    spoiling = {"learning_rate": 1.0, "lr_scheduler": "constant", "head_start": head_start, "early_stopping_patience": 0}
+    settings = sessions.settings(place, **spoiling).model_copy(update={"model": str(first.path)})
+    run = pipeline.train(
+        place / "tickets.csv",
+        settings=settings,
+        candidates=[methods.build_method("full", {})],
+        out=tmp_path / "second",
+        on_event=said.append,
+    )
+    evaluations = [event for event in said if isinstance(event, run_events.EvaluationCompleted)]
+    before, after = result_of(first), result_of(run)
+    assert evaluations[0].step == 0
+    assert evaluations[0].metrics["accuracy"] == before.metrics.validation.accuracy
+    assert (after.best_step, after.probe) == (0, None)
+    assert after.metrics.test.accuracy == before.metrics.test.accuracy == after.untuned.metrics.test.accuracy
+    assert "fine-tuning was no better on validation than the model that it began with, which is kept" in map(str, said)
+    text = io.StringIO()
+    result_card.print_result_card(Console(file=text, width=200), after, path=run.path)
+    assert "fine-tuning was no better on validation, so the model is kept as it was" in text.getvalue()
+    assert "kept: no update made it better on validation" in (run.model / "README.md").read_text()
+
+
+def test_new_weights_are_no_start_to_keep(place, first, tmp_path):
+    events = []
+    settings = sessions.settings(place, head_start="random").model_copy(update={"model": str(first.path)})
+    method = methods.build_method("scratch", {})
+    pipeline.train(place / "tickets.csv", settings=settings, candidates=[method], out=tmp_path / "new", on_event=events.append)
+    assert min(event.step for event in events if isinstance(event, run_events.EvaluationCompleted)) > 0

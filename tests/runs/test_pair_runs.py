@@ -86,6 +86,7 @@ def test_baselines_read_pairs(place, method):
 def test_a_run_says_that_it_reads_pairs(run):
     config = json.loads(run.folder.config.read_text())
     columns = {"texts": ["premise", "hypothesis"], "label": "label", "form": "pair", "label_separator": ""}
+    columns |= {"decimal": "", "percent": None}
     assert config["columns"] == columns
     card = (run.folder.model / "README.md").read_text()
     assert "| reads | pairs of texts: premise, then hypothesis" in card

@@ -306,7 +306,7 @@ def test_a_tensor_without_gradient_is_refused(place, tmp_path, monkeypatch):
         return honest(self, base)
 
     monkeypatch.setattr(kind, "prepare", with_a_stray)
-    with pytest.raises(UserError, match=r"1 trained tensors get no gradient, for instance stray"):
+    with pytest.raises(UserError, match=r"1 trained tensor gets no gradient, for instance stray"):
         go(place, tmp_path / "run")
 
 

@@ -208,3 +208,13 @@ def test_it_is_planned_without_data(place):
     report = finewright.plan(model=place / "bert", method="lora", options={"task": "regression"})
     assert report.entries[0].training_plan.plan.head_parameters > 0
     assert tasks.get_task("regression").row_kind == "number"
+
+
+def test_the_decimal_sign_of_training_is_recorded_and_used_for_other_files(place, tmp_path):
+    rows = [line.rsplit(",", 1) for line in (place / "tickets.csv").read_text().splitlines()[1:]]
+    commas = "".join(f"{text};{value.replace('.', ',')}\n" for text, value in rows)
+    (place / "commas.csv").write_text(f"text;score\n{commas}")
+    run = train(place, tmp_path / "run", source="commas.csv", **{"data.label_column": "score", "training.max_steps": 2})
+    assert json.loads((run.path / "config.json").read_text())["columns"]["decimal"] == "comma"
+    (tmp_path / "new.csv").write_text("text;score\nwhere is my parcel;45,250\nrefund my pay;61,125\n")
+    assert run.evaluate(tmp_path / "new.csv")["mae"] < 1000, "45,250 is no 45250"

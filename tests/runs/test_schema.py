@@ -9,6 +9,7 @@ from pydantic import BaseModel
 
 from finewright.core.errors import ExitCode, UserError
 from finewright.runs import schema
+from finewright.runs.artifact import SCHEMA_VERSION
 from finewright.runs.run import open_run
 from finewright.runs.schema import ChecksFile, MetricsLine, PlanFile, RunConfigFile, RunResult
 from support import sessions
@@ -27,7 +28,7 @@ def run(tmp_path_factory):
 def test_what_is_written_is_read_again_and_no_key_is_unknown(run, name):
     kept = json.loads((run.path / name).read_text())
     read = schema.read(FILES[name], run.path / name)
-    assert kept["schema_version"] == schema.SCHEMA_VERSION
+    assert kept["schema_version"] == SCHEMA_VERSION
     assert schema.dump(read) == kept
 
 
@@ -52,7 +53,7 @@ def write(path: Path, value) -> Path:
 
 
 def test_a_newer_file_is_refused_in_one_sentence(run, tmp_path):
-    newer = json.loads(run.result.read_text()) | {"schema_version": schema.SCHEMA_VERSION + 1}
+    newer = json.loads(run.result.read_text()) | {"schema_version": SCHEMA_VERSION + 1}
     with pytest.raises(
         UserError, match=r"result\.json: written by a newer version of finewright \(schema 3, known here: 2\)"
     ) as caught:

@@ -138,7 +138,7 @@ def test_a_run_on_rows_in_memory_needs_them_again(tmp_path):
         ([(text, "a") for text, _ in make_rows(30)], "wanted rows of at least two labels, found 'a' alone"),
         (
             [(text, "a") for text, _ in make_rows(30)] + [("one more", "b")],
-            r"found 'a' alone \(1 others have fewer than 5 rows\)",
+            r"found 'a' alone \(1 other has fewer than 5 rows\)",
         ),
         ([(f"{'!?.,' * (number % 3 + 1)}", "ab"[number % 2]) for number in range(30)], "no words in the texts"),
     ],

@@ -71,7 +71,7 @@ def test_differing_tensors_are_refused_with_an_example():
     saved = copied(state)
     name = next(iter(saved["trained"]))
     saved["trained"][name] = torch.ones(2, 2)
-    with pytest.raises(UserError, match=rf"1 trained tensors are not those of the checkpoint, for instance {name}: \[2, 2\] → "):
+    with pytest.raises(UserError, match=rf"1 trained tensor is not that of the checkpoint, for instance {name}: \[2, 2\] → "):
         state.restore(saved, Progress())
     del saved["trained"][name]
     with pytest.raises(UserError, match="absent →"):

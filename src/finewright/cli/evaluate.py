@@ -7,6 +7,7 @@ import typer
 
 from finewright.cli.arguments import DATA_FLAGS, Json, Set, data_config
 from finewright.core.errors import UserError
+from finewright.core.units import counted
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from finewright.cli.console import ErrorConsole, OutputConsole
     from finewright.data.dataset import LabelledRows
     from finewright.inference.evaluation_table import EvaluatedRows
+    from finewright.runs.schema import RunConfigFile
     from finewright.tasks.measures import Measures
 
 MOST_MATRIX_LABELS = 12
@@ -29,8 +31,13 @@ def register(app: typer.Typer) -> None:
 
 def evaluate(
     run: Annotated[Path, typer.Argument(help="A run folder.")],
-    data: Annotated[str, typer.Argument(help="A file with labelled rows, or `-` for standard input.")],
     flags: Annotated[dict[str, Any], DATA_FLAGS],
+    data: Annotated[
+        str | None,
+        typer.Argument(
+            help="A file with labelled rows, or `-` for standard input. [default: the run's own test rows]", show_default=False
+        ),
+    ] = None,
     output: Annotated[
         Path | None,
         typer.Option(
@@ -53,7 +60,7 @@ def evaluate(
     assignments: Set = None,
     as_json: Json = False,
 ) -> None:
-    """Evaluate a run on other labelled rows."""
+    """Evaluate a run on other labelled rows, or again on its own test rows."""
     from finewright import tasks
     from finewright.cli.console import ErrorConsole, OutputConsole, print_json
     from finewright.cli.progress import print_wrapped
@@ -64,7 +71,7 @@ def evaluate(
     if abstain is not None:
         abstention.check_share(abstain)
     config = schema.read(schema.RunConfigFile, folder.open_run(run).config)
-    found = reading.read_evaluated_rows(data, config, data_config(flags, assignments=assignments))
+    found = _read_rows(run, data, config, flags, assignments=assignments)
     if output is not None:
         if str(output) == "-":
             raise UserError("standard output has the metrics", where="-o", fix="-o FILE")
@@ -78,13 +85,29 @@ def evaluate(
     notes = []
     if output is not None:
         notes = writers.write_table(output, measured.table)
-        notes.append(f"{len(measured.table.records):,} rows with their predictions, the worst first: {output}")
+        num_rows = len(measured.table.records)
+        notes.append(f"{counted(num_rows, 'row')} with predictions, the worst first: {output}")
     if as_json:
         print_json({**measured.metrics, "num_rows_trained_on": num_trained})
     else:
         show_metrics(OutputConsole(), measured.metrics, measures=tasks.get_task(config.task or tasks.DEFAULT).measures)
     for note in notes:
         print_wrapped(errors, note)
+
+
+def _read_rows(
+    run: Path, data: str | None, config: "RunConfigFile", flags: dict[str, Any], *, assignments: list[str] | None
+) -> "LabelledRows":
+    """Return the rows of the data, the run's own test rows without one. Options of reading are about a file that is given."""
+    from finewright.runs import reading
+
+    if data is not None:
+        return reading.read_evaluated_rows(data, config, data_config(flags, assignments=assignments))
+    given = [*(assignments or []), *(name for name, value in flags.items() if value is not None)]
+    if given:
+        what = f"{given[0]} says how a file is read, and the run's own test rows are read as in training"
+        raise UserError(what, where="evaluate", fix="finewright evaluate RUN FILE")
+    return reading.read_own_test_rows(config, where=str(run))
 
 
 def _measure(
@@ -139,7 +162,7 @@ def _show_labels(console: "OutputConsole", measured: dict[str, Any]) -> None:
     from finewright.cli.predict import shorten
 
     low, high = measured["accuracy_ci95"]
-    interval = f"95% interval {low:.1%} to {high:.1%}, {measured['num_rows']:,} rows"
+    interval = f"95% interval {low:.1%} to {high:.1%}, {counted(measured['num_rows'], 'row')}"
     console.print(f"accuracy {measured['accuracy']:.1%} ({interval})", highlight=False)
     console.print(
         f"macro F1 {measured['macro_f1']:.1%}   loss {measured['loss']:.3f}   majority class {measured['majority_accuracy']:.1%}"
@@ -166,7 +189,7 @@ def _show_numbers(console: "OutputConsole", measured: dict[str, Any]) -> None:
     from finewright.cli import number_view, progress
     from finewright.cli.predict import shorten
 
-    heads = [f"{measured['num_rows']:,} rows", "value", "95% interval"]
+    heads = [counted(measured["num_rows"], "row"), "value", "95% interval"]
     console.print(progress.rows_table(heads, number_view.metric_rows(measured)))
     console.print("worst predictions: true and predicted number, text", highlight=False)
     for numbers, text in number_view.mistake_lines(measured, count=_NUM_MISTAKES):
@@ -185,7 +208,10 @@ def _show_label_sets(console: "OutputConsole", measured: dict[str, Any]) -> None
     headings, rows, num_more = multi_label_view.label_rows(measured["per_label"])
     console.print(progress.rows_table(headings, rows, gap=1))
     if num_more:
-        console.print(f"{num_more:,} labels with fewer rows are not shown; --json has all of them", highlight=False)
+        console.print(
+            f"{counted(num_more, 'label with fewer rows is', 'labels with fewer rows are')} not shown; --json has all of them",
+            highlight=False,
+        )
     if measured["worst_mistakes"]:
         console.print("worst mistakes: labels, predicted, text", highlight=False)
     for line in measured["worst_mistakes"][:_NUM_MISTAKES]:
@@ -230,9 +256,9 @@ def _show_answers(console: "OutputConsole", measured: dict[str, Any]) -> None:
 
 def describe_answered(answers: dict[str, Any]) -> list[str]:
     """Return lines about how many rows are answered when the least certain ones are not, and how many answers are right."""
-    counted = f"{answers['num_answered']:,} of {answers['num_rows']:,} rows ({answers['coverage']:.1%})"
+    answered = f"{answers['num_answered']:,} of {answers['num_rows']:,} rows ({answers['coverage']:.1%})"
     right = "" if answers["share_right"] is None else f", accuracy on these {answers['share_right']:.1%}"
-    lines = [f"answered {counted}{right}, threshold {answers['threshold']:g}"]
+    lines = [f"answered {answered}{right}, threshold {answers['threshold']:g}"]
     if answers["threshold_from"] != "validation":
         lines.append("  the run kept no confidences of validation rows, so these rows set the threshold")
     return lines

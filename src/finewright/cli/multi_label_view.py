@@ -43,7 +43,7 @@ def compare_scores(result: "RunResult", measured: "SplitMetrics") -> list[str]:
     value, lines = measured.model_dump()["micro_f1"], []
     if (start := start_metrics(result)) is not None:
         before = f"{start.model_dump()['micro_f1']:.1%} with thresholds of 0.5"
-        lines.append(describe_start(before, f"{value:.1%}", is_kept=result.best_step == 0))
+        lines.append(describe_start(result, before, f"{value:.1%}"))
     for name, score in result.baseline_metrics.items():
         found = score.model_dump()["micro_f1"]
         what = "always the most frequent set of labels" if name == "majority" else f"a {name.replace('-', ' ')}"

@@ -30,7 +30,7 @@ def compare_numbers(result: RunResult, measured: SplitMetrics) -> list[str]:
         )
     if (start := start_metrics(result)) is not None:
         before = f"RMSE {show(start.model_dump()['rmse'])}"
-        lines.append(describe_start(before, show(values["rmse"]), is_kept=result.best_step == 0))
+        lines.append(describe_start(result, before, show(values["rmse"])))
     if (coverage := values.get("interval_coverage")) is not None:
         width = show(values["interval_half_width"])
         lines.append(f"intervals of {values['interval_level']:.0%}, ± {width}, hold {coverage:.1%} of these texts")

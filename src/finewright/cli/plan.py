@@ -153,8 +153,7 @@ def mark_trained(pieces: "Sequence[tuple[str, bool]]", *, colored: bool) -> "Tex
 
 def _describe_start(report: "PlanReport", *, verbosity: "Verbosity") -> list[str]:
     """Return what is said before the table: notes, findings in the data, the budget."""
-    from finewright.core.units import format_bytes
-    from finewright.data.checks import counted
+    from finewright.core.units import counted, format_bytes
 
     shown = len(report.findings) if verbosity == "verbose" else SHOWN_FINDINGS
     lines = [*report.notes]

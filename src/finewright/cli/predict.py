@@ -9,6 +9,7 @@ import typer
 
 from finewright.cli.arguments import READ_FLAGS, Json, OptionFlags, Set, data_config
 from finewright.core.errors import ExitCode, UserError
+from finewright.core.units import counted
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -169,9 +170,11 @@ def _check_pairs(first: list[str], second: list[str], file: Path | None, *, read
 def find_source(texts: list[str], file: Path | None) -> str | None:
     """Return the file to label, `-` for standard input; None if the texts are meant themselves.
 
-    A text that names a file is that file. Raise `UserError` if it looks like the path of one that is not there, or if files and
-    texts are mixed.
+    A text that names a file is that file, as is one word that names a data set of the program. Raise `UserError` if it looks like
+    the path of one that is not there, or if files and texts are mixed.
     """
+    from finewright.data import source_tables
+
     if file is not None:
         if texts:
             what = f"--file {file} and {texts[0]!r} are both given"
@@ -182,21 +185,26 @@ def find_source(texts: list[str], file: Path | None) -> str | None:
     named = [text for text in texts if text == STANDARD_INPUT or is_file(text)]
     if named and len(texts) > 1:
         raise UserError(f"{named[0]!r} is a file, and more is given beside it", where="predict", fix="give one file at a time")
-    if named:
-        return named[0]
+    if named or (len(texts) == 1 and source_tables.is_packaged(texts[0])):
+        return texts[0]
+    for text in texts:
+        _refuse_path(text)
+    return None
+
+
+def _refuse_path(text: str) -> None:
+    """Raise `UserError` if a text that is to be labelled is a folder, or looks like the path of a file that is not there."""
     from finewright.data import dataset, inputs
 
-    for text in texts:
-        if _is_path(text, os.path.isdir):
-            raise UserError("this is a folder", where=text, fix="give one file of it; texts go through standard input")
-        if inputs.looks_like_a_path(text):
-            try:
-                dataset.find_existing(text)
-            except UserError as error:
-                stop = "" if error.fix.endswith((".", "?")) else "."
-                error.fix += f"{stop} To label it as a text, send it through standard input"
-                raise
-    return None
+    if _is_path(text, os.path.isdir):
+        raise UserError("this is a folder", where=text, fix="give one file of it; texts go through standard input")
+    if inputs.looks_like_a_path(text):
+        try:
+            dataset.find_existing(text)
+        except UserError as error:
+            stop = "" if error.fix.endswith((".", "?")) else "."
+            error.fix += f"{stop} To label it as a text, send it through standard input"
+            raise
 
 
 def is_file(text: str) -> bool:
@@ -242,7 +250,7 @@ def _say_source(source: str | None, texts: list[str] | None, rows: "TextRows") -
     from finewright.cli.progress import print_wrapped
 
     console = ErrorConsole()
-    if source is not None and source != STANDARD_INPUT and texts:
+    if source is not None and source != STANDARD_INPUT and texts and is_file(source):
         labelled = "1 row is" if len(rows.texts) == 1 else f"{len(rows.texts):,} rows are"
         print_wrapped(console, f"{source} is a file: its {labelled} labelled")
     for note in rows.notes:
@@ -358,15 +366,16 @@ def show_summary(console: Any, labelled: "LabelledTable", rows: "TextRows", *, n
     from finewright.inference.labelling import describe_cut
 
     where = f", written to {labelled.output}" if labelled.output else ""
-    counted = "1 row" if labelled.num_rows == 1 else f"{labelled.num_rows:,} rows"
-    console.print(f"{counted} of {clean(rows.name)}{clean(where)}", highlight=False, soft_wrap=True)
+    console.print(f"{counted(labelled.num_rows, 'row')} of {clean(rows.name)}{clean(where)}", highlight=False, soft_wrap=True)
     width = max((len(label) for label in list(labelled.counts)[:MOST_LABELS]), default=0)
     for label, count in list(labelled.counts.items())[:MOST_LABELS]:
         share = f"{count / labelled.num_rows:.0%}"
         console.print(f"  {clean(shorten(label, 40)):<{min(width, 40)}}  {count:>9,}  {share:>4}", highlight=False)
     if len(labelled.counts) > MOST_LABELS:
         more = list(labelled.counts.values())[MOST_LABELS:]
-        console.print(f"  {sum(more):,} rows have one of {len(more):,} other labels", highlight=False)
+        console.print(
+            f"  {counted(sum(more), 'row has', 'rows have')} one of {counted(len(more), 'other label')}", highlight=False
+        )
     sentences = [describe_empty(labelled.num_empty)]
     sentences.append(describe_cut(labelled.num_cut, limit=labelled.max_length, keep_end=keep_end))
     if labelled.abstention is not None:
@@ -424,9 +433,10 @@ def describe_abstention(left_out: "Abstention") -> str:
     text = f"answered {left_out.num_answered:,} of {left_out.num_rows:,} {'row' if left_out.num_rows == 1 else 'rows'}"
     text += f" ({left_out.num_answered / left_out.num_rows:.1%})" if left_out.num_rows else ""
     if left_out.is_from_few_rows:
-        return f"{text}; {left_out.num_validation} validation rows are too few to expect an accuracy from"
+        few = counted(left_out.num_validation, "validation row is", "validation rows are")
+        return f"{text}; {few} too few to expect an accuracy from"
     if left_out.expected_share_right is not None:
-        rows = f"{left_out.num_validation:,} validation rows"
+        rows = counted(left_out.num_validation, "validation row")
         return f"{text}; expected accuracy on answered rows {left_out.expected_share_right:.1%} ({rows})"
     return f"{text}; the run kept no confidences of validation rows, so these rows set the threshold: others have another one"
 

@@ -28,7 +28,7 @@ from finewright.core.events import (
     TrainingStopped,
 )
 from finewright.core.program import localize_commands
-from finewright.core.units import format_bytes
+from finewright.core.units import counted, format_bytes
 
 if TYPE_CHECKING:
     from finewright.runs.schema import RunResult
@@ -120,7 +120,7 @@ class ProgressDisplay:
     def _show_plan(self, event: RunPlanned) -> None:
         rows = " / ".join(f"{event.rows[name]:,}" for name in ("train", "validation", "test"))
         share = f"{event.trainable_parameters:,} of {event.total_parameters:,} parameters"
-        labels = f"{event.num_labels} labels, " if event.num_labels else ""
+        labels = f"{counted(event.num_labels, 'label')}, " if event.num_labels else ""
         self._print(f"{labels}{rows} rows to train / validate / test")
         size = format_bytes(event.peak_memory_bytes)
         most = "at most " if event.may_stop_early else ""
@@ -342,7 +342,7 @@ def _add_metrics(table: Table, result: "RunResult") -> None:
     measures = tasks.get_task(result.task).measures
     if isinstance(measured, ClassificationMetrics):
         low, high = measured.accuracy_ci95
-        interval = f"95% interval {low:.1%} to {high:.1%}, {measured.num_rows:,} rows"
+        interval = f"95% interval {low:.1%} to {high:.1%}, {counted(measured.num_rows, 'row')}"
         table.add_row(f"{split} accuracy", f"{measured.accuracy:.1%} ({interval})")
         table.add_row("macro F1", f"{measured.macro_f1:.1%}")
         table.add_row("majority class", f"{measured.majority_accuracy:.1%}")
@@ -350,13 +350,13 @@ def _add_metrics(table: Table, result: "RunResult") -> None:
         for number, line in enumerate(describe_scores(measured.model_dump(), rows=f"{split} rows")):
             table.add_row("" if number else "labels", clean(line))
     elif measures == "tags":
-        table.add_row(f"{split} tags", f"{describe_tags(measured.model_dump())} ({measured.num_rows:,} rows)")
+        table.add_row(f"{split} tags", f"{describe_tags(measured.model_dump())} ({counted(measured.num_rows, 'row')})")
     elif measures == "numbers":
         table.add_row(f"{split} numbers", number_view.describe_numbers(measured, rows="rows"))
         for line in number_view.compare_numbers(result, measured):
             table.add_row("", line)
     else:
-        table.add_row(f"{split} loss", f"{measured.loss:.4f} ({measured.num_rows:,} rows)")
+        table.add_row(f"{split} loss", f"{measured.loss:.4f} ({counted(measured.num_rows, 'row')})")
 
 
 def describe_time(result: "RunResult") -> str:

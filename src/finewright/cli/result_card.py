@@ -17,7 +17,7 @@ from finewright.core.cpu_share import describe_share
 from finewright.core.errors import UserError
 from finewright.core.events import Stage
 from finewright.core.program import program_name, quote_path, show_path
-from finewright.core.units import format_bytes
+from finewright.core.units import counted, format_bytes
 from finewright.models.head_spec import LANGUAGE_MODEL
 from finewright.runs import schema
 from finewright.runs.folder import RunFolder
@@ -136,9 +136,8 @@ def describe_answers(summary: dict[str, Any]) -> str:
     """Return how good generated answers are by the metric that models are compared by."""
     name, number = summary["metric"], summary["num_rows"]
     low, high = summary[f"{name}_ci95"]
-    return (
-        f"{answer_metrics.WORDS.get(name, name)} {summary[name]:.1%} of {number:,} answers (95% interval {low:.1%} to {high:.1%})"
-    )
+    of_answers = counted(number, "answer")
+    return f"{answer_metrics.WORDS.get(name, name)} {summary[name]:.1%} of {of_answers} (95% interval {low:.1%} to {high:.1%})"
 
 
 def describe_choices(summary: dict[str, Any]) -> str:
@@ -146,7 +145,7 @@ def describe_choices(summary: dict[str, Any]) -> str:
     right, number = summary["choice_accuracy"], summary["num_rows"]
     low, high = summary["choice_accuracy_ci95"]
     more = f"by chance {summary['chance']:.1%}; length-normalised {summary['choice_accuracy_norm']:.1%}"
-    return f"choice accuracy {right:.1%} of {number:,} questions (95% interval {low:.1%} to {high:.1%}; {more})"
+    return f"choice accuracy {right:.1%} of {counted(number, 'question')} (95% interval {low:.1%} to {high:.1%}; {more})"
 
 
 def _print_accuracy(console: Console, measured: ClassificationMetrics, *, rows: str, has_steps: bool) -> None:
@@ -182,11 +181,11 @@ def compare_with_majority(measured: ClassificationMetrics, *, has_steps: bool = 
 
 
 def compare_with_start(result: RunResult, measured: ClassificationMetrics) -> str:
-    """Say how the accuracy compares with that of the frozen features on the same rows; empty if the head started at random."""
+    """Say how the accuracy compares with that before the first update on the same rows; empty if the head started at random."""
     start = start_metrics(result)
     if not isinstance(start, ClassificationMetrics):
         return ""
-    return describe_start(f"{start.accuracy:.1%}", f"{measured.accuracy:.1%}", is_kept=result.best_step == 0)
+    return describe_start(result, f"{start.accuracy:.1%}", f"{measured.accuracy:.1%}")
 
 
 def compare_with_bag_of_words(result: RunResult, measured: ClassificationMetrics) -> str:

@@ -154,8 +154,9 @@ def _write(output: Path | None, found: "Suspects | RowsToLabel", table: "FileTab
 
 def show_suspects(console: "OutputConsole", found: "Suspects") -> None:
     """Print how many rows look like another label, the most doubtful ones, and near-duplicates, at most 80 columns wide."""
+    looks = "looks like another label than it has" if found.num_suspects == 1 else "look like another label than they have"
     console.print(
-        f"{found.num_suspects:,} of {len(found.rows):,} rows look like another label than they have",
+        f"{found.num_suspects:,} of {len(found.rows):,} rows {looks}",
         highlight=False,
         soft_wrap=True,
     )

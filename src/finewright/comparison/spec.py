@@ -14,6 +14,7 @@ from finewright.core import config
 from finewright.core.config import DataConfig, RunConfig
 from finewright.core.errors import UserError
 from finewright.core.program import quote_path
+from finewright.core.units import counted
 from finewright.data.conversation_shapes import RowKind
 from finewright.data.dataset import Dataset, Source
 from finewright.data.tables import IN_MEMORY
@@ -249,7 +250,7 @@ def choose_sizes(wanted: Sequence[int | str], *, dataset: Dataset) -> tuple[str,
         rows = number if text == ALL else int(text)
         if not least <= rows <= number:
             need = f", and {least} labels need a row each" if dataset.labels else ""
-            what = f"wanted {rows:,} training rows; there are {number:,}{need}"
+            what = f"wanted {counted(rows, 'training row')}; there are {number:,}{need}"
             raise UserError(what, where="--train-sizes", fix=f"numbers from {least} to {number}, or {ALL}")
         sizes.add(rows)
     return tuple(ALL if rows == number else str(rows) for rows in sorted(sizes))

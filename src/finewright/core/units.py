@@ -1,4 +1,4 @@
-"""Bytes, seconds and FLOPs as text."""
+"""Counts, bytes, seconds and FLOPs as text."""
 
 import math
 import re
@@ -24,6 +24,11 @@ def parse_size(text: str) -> int:
         where="budget",
         fix=f"for instance 8GB; units: {', '.join(_UNITS)}",
     )
+
+
+def counted(number: int, one: str, many: str = "") -> str:
+    """Return `1 row`, `2 rows`. `many`: the words for any other number, where these are not `one` with an s, as in `rows are`."""
+    return f"{number:,} {one if number == 1 else many or f'{one}s'}"
 
 
 def format_bytes(count: float, *, at_least: bool = False) -> str:

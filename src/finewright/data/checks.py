@@ -8,6 +8,7 @@ from typing import Any, Literal
 import numpy as np
 
 from finewright.core.errors import ExitCode, UserError
+from finewright.core.units import counted
 from finewright.data.dataset import Dataset
 from finewright.data.samples import EncodedConversations
 from finewright.data.splits import Example, find_possible_duplicates, normalise_text
@@ -217,11 +218,6 @@ def raise_on_errors(findings: Sequence[Finding]) -> None:
         more = f" and {len(finding.rows) - MOST_ROWS} more" if len(finding.rows) > MOST_ROWS else ""
         lines.append(f"{finding.message}{f' ({shown}{more})' if shown else ''}")
     raise UserError("\n".join(lines), fix="; ".join(finding.fix for finding in errors), code=ExitCode.BAD_DATA)
-
-
-def counted(number: int, what: str) -> str:
-    """`1 row`, `2 rows`."""
-    return f"{number:,} {what}{'' if number == 1 else 's'}"
 
 
 def places_of(rows: Sequence[Example]) -> tuple[str, ...]:

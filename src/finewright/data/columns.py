@@ -41,13 +41,16 @@ _LEAST_ROW_WORDS = 6
 @dataclass(frozen=True)
 class Columns:
     """The columns that were chosen. `texts`: in this order what `form` says, if they are several. `label`: empty if none was
-    looked for. `label_separator`: between several labels in one cell, empty if a cell has one."""
+    looked for. `label_separator`: between several labels in one cell, empty if a cell has one. `decimal`: the sign that begins
+    the decimals of numbers, empty if no cell tells it; `percent`: whether numbers are percent, None if no cell tells it."""
 
     texts: tuple[str, ...]
     label: str
     notes: tuple[str, ...] = ()
     form: TextForm = "joined"
     label_separator: str = ""
+    decimal: str = ""
+    percent: bool | None = None
 
 
 NO_COLUMNS = Columns((), "")

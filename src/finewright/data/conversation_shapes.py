@@ -12,6 +12,7 @@ from finewright.data.columns import Columns
 from finewright.data.conversations import Conversation, Form, Message, conversation_of
 from finewright.data.message_parsing import Fault, is_message_list, parse_json_cell, parse_messages, parse_tools, read_content
 from finewright.data.readers.base import TEXT_NAMES, FileTable, Record, bad_file, drop_faulty_rows
+from finewright.data.written_lists import parse_written_list
 
 PROMPTS = ("prompt", "instruction", "question", "query", "input", "problem")
 ANSWERS = ("completion", "response", "answer", "output", "target", "solution")
@@ -19,6 +20,8 @@ ANSWERS = ("completion", "response", "answer", "output", "target", "solution")
 _CHATS = ("messages", "conversations", "conversation", "dialog", "dialogue")
 _INPUTS = ("input", "context")
 _CHOICES = ("choices", "options")
+_HELLASWAG = ("ctx", "endings", "label")
+"""Columns of the beginning of a text, the endings to choose from, and the number of the right one from 0 on."""
 _IDS = ("input_ids", "token_ids")
 _TRAINED = ("labels", "completion_mask", "assistant_masks", "loss_mask")
 _MASKED = -100
@@ -70,6 +73,9 @@ def find_shape(table: FileTable, options: DataConfig, *, file: str) -> Shape | N
             return _shape("chat", f"chat data ({chat!r})", messages=chat, **more)
         if ids := finder.usual(_IDS):
             return _shape("tokens", f"token ids ({ids!r})", ids=ids, trained=finder.usual(_TRAINED))
+        if all(parts := [finder.usual([name]) for name in _HELLASWAG]):
+            said = f"beginnings with endings to choose from ({parts[0]!r}, {parts[1]!r})"
+            return _shape("instruction", said, prompt=parts[0], choices=parts[1], answer=parts[2])
     return _find_instruction(finder, options) or _find_text(finder)
 
 
@@ -273,6 +279,7 @@ def _read_history(value: Any) -> tuple[Message, ...]:
 def _read_choices(value: Any, answer: Any) -> tuple[tuple[str, ...], str]:
     """Return the answers to choose from, and the right one: it is given by its text, letter, or number from 0 on."""
     given = parse_json_cell(value)
+    given = parse_written_list(given) if isinstance(given, str) else given
     marks: list[str] = list(LETTERS)
     if isinstance(given, dict):
         marks, given = [str(one) for one in given.get("label", marks)], given.get("text")

@@ -5,16 +5,19 @@ import time
 from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
 from finewright.core.config import DataConfig
+from finewright.core.units import counted
 from finewright.data import (
     conversation_shapes,
     labels,
     multi_label_rows,
     multi_label_splits,
     number_rows,
+    pair_splits,
     preferences,
     readers,
     source_tables,
@@ -32,6 +35,7 @@ from finewright.data.source_tables import Source, SourceTables, TableReading, fi
 from finewright.data.splits import Example
 from finewright.data.tagged_rows import read_tagged_rows
 from finewright.data.text_pairs import TextInput
+from finewright.data.word_rows import group_words
 
 __all__ = [
     "Dataset",
@@ -60,6 +64,7 @@ class Dataset:
 
     `columns`: those that the training rows were read from. `trains_on_all`: so few rows that none is held out to validate.
     `row_kind`: what the rows are; those of the kind "conversation" are `Conversation`s, without labels.
+    `held_out`: how each split was held out that the source has not.
     """
 
     train: list[Example]
@@ -72,6 +77,7 @@ class Dataset:
     columns: Columns = NO_COLUMNS
     trains_on_all: bool = False
     row_kind: RowKind = "labelled"
+    held_out: tuple[str, ...] = ()
 
     @property
     def has_label_sets(self) -> bool:
@@ -157,7 +163,8 @@ def _build_dataset(
     if options.merge_similar_labels and merge is not None:
         rows, more = merge(rows)
         notes += more
-    notes += _hold_out_missing(rows, options, row_kind)
+    held_out = _hold_out_missing(rows, options, row_kind)
+    notes += held_out
     trains_on_all = options.validation_fraction is None and not rows["validation"]
     names, kind = labels.sort_labels({label for row in rows["train"] for label in row.own_labels()})
     notes += _fit_held_out_labels(rows, names, options, row_kind)
@@ -168,7 +175,7 @@ def _build_dataset(
     unique = list(dict.fromkeys(notes))  # files of one folder give the same notes
     columns = replace(columns, notes=())
     parts = (rows["train"], rows["validation"], rows["test"])
-    return Dataset(*parts, names, kind, unique, digest.hexdigest(), columns, trains_on_all, row_kind)
+    return Dataset(*parts, names, kind, unique, digest.hexdigest(), columns, trains_on_all, row_kind, tuple(held_out))
 
 
 def _refuse_mixed(rows: dict[str, list[Example]], source: str) -> None:
@@ -201,7 +208,8 @@ def _hold_out_missing(rows: dict[str, list[Example]], options: DataConfig, row_k
     """Take the splits that are missing out of the training rows; return notes."""
     notes, seed, stratified = [], options.split_seed, row_kind in _STRATIFIED
     several = row_kind == "multi-label"
-    hold_out = multi_label_splits.hold_out_iteratively if several else splits.hold_out
+    by_row = multi_label_splits.hold_out_iteratively if several else splits.hold_out
+    hold_out = partial(pair_splits.hold_out_pairs, by_row=by_row)
     hold_out_validation = multi_label_splits.hold_out_validation_iteratively if several else splits.hold_out_validation
     if not rows.get("test"):
         fraction = options.test_fraction
@@ -214,7 +222,7 @@ def _hold_out_missing(rows: dict[str, list[Example]], options: DataConfig, row_k
     if not rows.get("validation"):
         share = options.validation_fraction
         rows["train"], rows["validation"], note = (
-            hold_out_validation(rows["train"], share, seed=seed)
+            hold_out_validation(rows["train"], share, seed=seed, hold_out=hold_out)
             if stratified
             else splits.hold_out_validation_by_chance(rows["train"], share, seed=seed, most=MOST_HELD_OUT["validation"])
         )
@@ -290,7 +298,10 @@ def read_unlabelled_rows_for_model(
         If the columns are those of no such rows, or a row has faults.
     """
     table, file = source_tables.read_one_table(source, how_to_read(options, row_kind), options=options)
-    options, more = reuse_columns(table, options, trained, file=file) if row_kind == "number" else (options, [])
+    more: list[str] = []
+    if row_kind == "number":
+        options, more = reuse_columns(table, options, trained, file=file)
+        options = number_rows.with_trained_style(table, options, trained, file=file)
     rows, notes, columns = _READ_TABLE[row_kind](table, options=options, file=file)
     by_place = {record.where: record for record in table.records}
     return LabelledRows(rows, [by_place[row.where] for row in rows], table, columns, [*more, *notes])
@@ -342,7 +353,9 @@ def read_table(source: str | Path, *, options: DataConfig | None = None, text_na
     path = find_existing(source)
     how = ReadOptions(encoding=options.encoding, no_header=options.no_header, keep_blank=True)
     with source_tables.reading(path):
-        return readers.read_file(path, how, form=options.format, texts=(*_text_names(options), *text_names))
+        table = group_words(readers.read_file(path, how, form=options.format, texts=(*_text_names(options), *text_names)))
+    table.notes[:0] = source_tables.describe_packaged(source)
+    return table
 
 
 def find_texts(
@@ -463,7 +476,7 @@ def _drop_unseen_labels(splits: dict[str, list[Example]], labels: tuple[str, ...
         unseen = [row.label for row in splits[name] if row.label not in known]
         if unseen:
             listed = ", ".join(sorted(set(unseen))[:5])
-            notes.append(f"{len(unseen):,} {name} rows left out: labels unseen in training ({listed})")
+            notes.append(f"{counted(len(unseen), f'{name} row')} left out: labels unseen in training ({listed})")
             splits[name] = [row for row in splits[name] if row.label in known]
     return notes
 

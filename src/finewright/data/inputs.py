@@ -8,7 +8,7 @@ from typing import Any
 
 from finewright.core.config import DataConfig
 from finewright.core.errors import ExitCode, UserError
-from finewright.data import dataset, readers, tagged_rows
+from finewright.data import dataset, readers, source_tables, tagged_rows
 from finewright.data.columns import Columns, reuse_columns
 from finewright.data.readers import base
 from finewright.data.readers.base import PAIR_NAMES, FileFormat, FileTable, Record
@@ -87,7 +87,7 @@ def find_text_rows(data: Any, *, options: DataConfig, trained: Columns) -> TextR
     """
     if isinstance(data, TextRows):
         return data
-    if isinstance(data, str) and not os.path.isfile(data):
+    if isinstance(data, str) and not os.path.isfile(data) and not source_tables.is_packaged(data):
         if looks_like_a_path(data):
             dataset.find_existing(data)
         raise UserError("wanted several texts, found one string", where="predict", fix="predict([text])", code=ExitCode.USAGE)

@@ -11,6 +11,7 @@ from decimal import Decimal
 from fractions import Fraction
 from typing import Any, Literal
 
+from finewright.core.units import counted
 from finewright.data.readers.base import ShownCell
 from finewright.data.splits import Example
 
@@ -113,4 +114,6 @@ def merge_similar_labels(
         name: [replace(row, label=merged[row.label]) if row.label in merged else row for row in some]
         for name, some in splits.items()
     }
-    return rows, [f"labels merged: {old!r} ({everywhere[old]:,} rows) is now {new!r}" for old, new in sorted(merged.items())]
+    return rows, [
+        f"labels merged: {old!r} ({counted(everywhere[old], 'row')}) is now {new!r}" for old, new in sorted(merged.items())
+    ]

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from finewright.core.config import DataConfig
+from finewright.core.units import counted
 from finewright.data import columns as column_names
 from finewright.data.columns import Columns
 from finewright.data.label_lists import LIST, read_labels, tell_label_lists
@@ -207,7 +208,9 @@ def merge_similar(
     counts = Counter(label for row in splits.get("train", ()) for label in labels_of(row)) or everywhere
     merged = find_similar_labels({**dict.fromkeys(everywhere, 0), **counts}, known=known)
     rows = {name: [_with_names(row, merged) for row in some] for name, some in splits.items()}
-    return rows, [f"labels merged: {old!r} ({everywhere[old]:,} rows) is now {new!r}" for old, new in sorted(merged.items())]
+    return rows, [
+        f"labels merged: {old!r} ({counted(everywhere[old], 'row')}) is now {new!r}" for old, new in sorted(merged.items())
+    ]
 
 
 def _with_names(row: Example, names: Mapping[str, str]) -> Example:

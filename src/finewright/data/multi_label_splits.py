@@ -11,10 +11,12 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from finewright.core.units import counted
 from finewright.data.splits import (
     LEAST_VALIDATION_ROWS,
     VALIDATION_FRACTION,
     Example,
+    HoldOut,
     find_shared,
     note_few_rows,
 )
@@ -82,18 +84,18 @@ def hold_out_iteratively(
     back = {held[place] for place in again}
     held = [index for index in held if index not in back]
     note = f"no {name} file: {len(held):,} of {len(rows):,} rows held out, an even share of every label, seed {seed}"
-    note += f"; {len(back):,} rows whose text is also kept for training went back to it" if back else ""
+    note += f"; {counted(len(back), 'row')} whose text is also kept for training went back to it" if back else ""
     return [rows[index] for index in sorted([*kept, *back])], [rows[index] for index in held], note
 
 
 def hold_out_validation_iteratively(
-    rows: list[Example], fraction: float | None, *, seed: int
+    rows: list[Example], fraction: float | None, *, seed: int, hold_out: HoldOut = hold_out_iteratively
 ) -> tuple[list[Example], list[Example], str]:
-    """Return `hold_out_iteratively` for validation; without a fraction a tenth of the rows, or none if that would be few."""
+    """Return `hold_out` for validation; without a fraction a tenth of the rows, or none if that would be few."""
     if fraction is None and round(VALIDATION_FRACTION * len(rows)) < LEAST_VALIDATION_ROWS:
         return rows, [], note_few_rows(rows)
     share = VALIDATION_FRACTION if fraction is None else fraction
-    return hold_out_iteratively(rows, share, seed=seed, name="validation")
+    return hold_out(rows, share, seed=seed, name="validation")
 
 
 def find_rarest_labels(has_NC: np.ndarray) -> np.ndarray:

@@ -46,6 +46,14 @@ def find_style(values: Iterable[Any], *, decimal: Literal["auto", "point", "comm
     return NumberStyle(found, percent == {True})
 
 
+def tells_style(values: Iterable[Any]) -> tuple[bool, bool]:
+    """Return whether any text among these values tells which sign begins decimals, and whether any tells that it is percent or
+    not: cells of whole numbers leave the first open, and those of a spreadsheet that are numbers leave both."""
+    texts = [_plain(value)[0] for value in values if isinstance(value, str) and not _has_number(value)]
+    texts = [text for text in texts if text and (_POINT.fullmatch(text) or _COMMA.fullmatch(text))]
+    return any("," in text or "." in text for text in texts), bool(texts)
+
+
 def read_number(value: Any, style: NumberStyle) -> tuple[float, str]:
     """Return (number, fault) of a cell. The number of a faulty cell is 0. Truth values are no numbers."""
     if isinstance(value, ShownCell):

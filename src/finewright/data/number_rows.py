@@ -1,5 +1,6 @@
 """Rows of a table that have a text and a number."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal
@@ -8,15 +9,17 @@ import numpy as np
 
 from finewright.core.config import DataConfig
 from finewright.data import columns as column_names
-from finewright.data.columns import choose_columns
+from finewright.data.columns import Columns, choose_columns
 from finewright.data.labelled_rows import LabelledRows, read_pair, read_text
-from finewright.data.number_cells import find_style, read_number, write_number
+from finewright.data.number_cells import Decimal, NumberStyle, find_style, read_number, tells_style, write_number
 from finewright.data.readers import base
 from finewright.data.readers.base import LABEL_NAMES, NUMBER_NAMES, TEXT_NAMES, FileTable
 from finewright.data.splits import Example
 
 CLASS_NAMES = ("label", "labels", "class", "category", "intent", "topic", "label_id", "class_id", "team")
 """Usual names of columns of classes."""
+_SCORE_WORDS = {*NUMBER_NAMES, *LABEL_NAMES} - {"number", "y"}
+"""Words in the name of a column that say that it is to be learnt: `review_score` is, `phone_number` is not."""
 _CLASS_ENDINGS = ("_label", "_class", "_category", "_id", "_code", "_type")
 _NAMES_OF_CLASSES = ("label_text", "label_name", "text_label", "class_name", "category_name", "intent_name")
 _INDEX_NAMES = {"id", "idx", "index", "row", "nr", "no", "unnamed: 0", ""}
@@ -84,6 +87,9 @@ def read_number_rows(table: FileTable, *, options: DataConfig, file: str) -> Lab
             rows.append(NumberRow(text, write_number(value), record.where, pair=read_pair(record, columns), value=value))
             records.append(record)
     dropped = base.drop_faulty_rows(faults, skip=options.skip_invalid_rows)
+    tells_decimal, tells_percent = tells_style(cells)
+    decimal = style.decimal if tells_decimal or options.decimal != "auto" else ""
+    columns = replace(columns, decimal=decimal, percent=style.percent if tells_percent else None)
     notes += columns.notes
     notes += dropped
     if style.decimal == "comma":
@@ -105,7 +111,29 @@ def with_one_style(tables: Sequence[FileTable], options: DataConfig, *, file: st
     names = [options.label_column or find_number_column(table, options) for table in tables]
     cells = [record.values.get(name) for table, name in zip(tables, names, strict=True) for record in table.records]
     style = find_style(cells, decimal=options.decimal, where=file)
-    return options.model_copy(update={"decimal": style.decimal})
+    return options.model_copy(update={"decimal": style.decimal}) if tells_style(cells)[0] else options
+
+
+def with_trained_style(table: FileTable, options: DataConfig, trained: Columns, *, file: str) -> DataConfig:
+    """Return the options with the sign that begins decimals in the rows of training: `1,250` alone does not tell it.
+
+    Raise `UserError` if a cell can only have the other sign, or if these numbers are percent and those of training are not.
+    """
+    name = options.label_column or find_number_column(table, options)
+    cells, own = [record.values.get(name) for record in table.records], trained.decimal
+    if options.decimal == "auto" and (own == "point" or own == "comma"):
+        other: Decimal = "comma" if own == "point" else "point"
+        for cell in cells:
+            if isinstance(cell, str) and read_number(cell, NumberStyle(own))[1] and not read_number(cell, NumberStyle(other))[1]:
+                what = f"{cell!r:.40} has a decimal {other}, and the numbers that the model was trained on a decimal {own}"
+                raise base.bad_file(what, f"{file}, column {name!r}", f"--set data.decimal={other} reads this file so")
+        options = options.model_copy(update={"decimal": own})
+    style = find_style(cells, decimal=options.decimal, where=f"{file}, column {name!r}")
+    if trained.percent is not None and style.percent != trained.percent and tells_style(cells)[1]:
+        these, those = ("percent", "not") if style.percent else ("not percent", "percent")
+        what = f"the numbers are {these}, and those that the model was trained on are {those}"
+        raise base.bad_file(what, f"{file}, column {name!r}", "write them as in the training rows, with or without percent signs")
+    return options
 
 
 def _put_in_bins(rows: Sequence[NumberRow]) -> list[NumberRow]:
@@ -204,6 +232,19 @@ def describe_numbers(table: FileTable, column: str, *, file: str) -> tuple[bool,
             f"{said}, which may be amounts or numbered classes", file, "--task regression, or --task text-classification"
         )
     return verdict == "amounts", said
+
+
+def describe_number_of_text(table: FileTable, column: str) -> str:
+    """Return what was seen of a column whose numbers may only be known of each text, such as its year; nothing if not.
+
+    A name such as `review_score`, decimals, and numbers such as those of classes say that it is to be learnt.
+    """
+    values = sorted(set(_sample_numbers(table, column) or []))
+    words = set(re.split(r"[\W_]+", column.casefold()))
+    small = len(values) <= MOST_CLASSES and all(abs(value) <= MOST_CLASSES for value in values)
+    if small or words & _SCORE_WORDS or any(not value.is_integer() for value in values):
+        return ""
+    return f"{column!r} has {len(values):,} different whole numbers from {write_number(values[0])} to {write_number(values[-1])}"
 
 
 def _tell_whole_numbers(

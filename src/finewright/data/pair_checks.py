@@ -2,7 +2,8 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from finewright.data.checks import Finding, counted, places_of
+from finewright.core.units import counted
+from finewright.data.checks import Finding, places_of
 from finewright.data.splits import Example, normalise_text
 
 

@@ -16,6 +16,8 @@ from finewright.data.text_columns import ANSWER, find_pair
 
 _OF_PAIRS = ("label", "labels", "class", "target", "label_text", "score", "similarity")
 """Usual names of what is said of a question with an answer; others may be of the question alone."""
+_OF_ANSWERS = ("label", "labels", "class", "label_text")
+"""Names of what is said of an answer to a prompt; a topic or category is of the prompt, and collections of answers have one."""
 _COUNTED = ("tokens", "words", "chars", "characters", "bytes")
 _ABOUT_TEXTS = (
     {"length", "len", "size", "timestamp", "time", "offset", "perplexity", "tokens"}
@@ -125,11 +127,29 @@ def _tell_by_shape(table: FileTable, names: Mapping[str, str], options: DataConf
         clear = prompt.casefold() in _UNMISTAKABLE[0] or answer.casefold() in _UNMISTAKABLE[1]
         if not clear and column_names.has_few_values(table, answer):
             return "labelled", f"{answer!r} has few values, each many times, as labels have"
+    _refuse_unclear_judgment(table, names, shape, file=file)
     if shape.form == "text" and len(table.columns) > 1:
         if column_names.guess_label(table, shape.columns["text"]):
             return "labelled", "it has texts and a column with few values"
         _refuse_unclear_labels(table, file=file)
     return "conversation", f"the columns are those of {shape.said}"
+
+
+def _refuse_unclear_judgment(table: FileTable, names: Mapping[str, str], shape: Shape, *, file: str) -> None:
+    """Raise `UnclearRows` if answers have a label: all of them may be learnt, the good ones be preferred, or labels be told."""
+    label = next((names[name] for name in _OF_ANSWERS if name in names and names[name] not in shape.columns.values()), "")
+    if not label or shape.form not in ("instruction", "chat"):
+        return
+    fixes = []
+    if column_names.holds_truth(table, label):
+        fixes.append(f"--task preference if {label!r} says whether an answer is good")
+    if shape.form == "instruction" and column_names.has_few_values(table, label):
+        texts = " ".join(f"--text-column {shape.columns[part]}" for part in ("prompt", "answer"))
+        fixes.append(f"--task text-classification {texts} --label-column {label} to predict it")
+    if fixes:
+        what = f"{label!r} beside {shape.said}: what is learnt may be the answers, or what it says of them"
+        fix = f"--task text-generation for all answers, {', '.join(fixes)}"
+        raise UnclearRows(what, where=file, fix=fix, code=ExitCode.BAD_DATA)
 
 
 def _refuse_unclear_labels(table: FileTable, *, file: str) -> None:
@@ -168,6 +188,8 @@ def _tell_preferences(table: FileTable, names: Mapping[str, str]) -> str:
         return "it has columns of chosen and rejected answers"
     if {"prompt", "completion", "label"} <= names.keys() and column_names.holds_truth(table, names["label"]):
         return "it has prompts, completions, and whether each of these is good"
+    if "kto_tag" in names and column_names.holds_truth(table, names["kto_tag"]):
+        return f"{names['kto_tag']!r} says whether each answer is good"
     return ""
 
 
@@ -255,9 +277,21 @@ def _find_number_column(
     if shape is None and not by_name and not column_names.find_label_like(table, but=[found]):
         is_amount = (number_rows.describe_numbers(table, found, file=file) or (False, ""))[0]
         if is_amount:
+            _refuse_unclear_number(table, found, file=file)
             return found
     has_text = options.text_column is not None or any(name in names for name in TEXT_NAMES)
-    return found if by_name or (found and has_text and len(table.columns) == 2) else ""
+    if by_name or not has_text or len(table.columns) != 2:
+        return found if by_name else ""
+    _refuse_unclear_number(table, found, file=file)
+    return found
+
+
+def _refuse_unclear_number(table: FileTable, column: str, *, file: str) -> None:
+    """Raise `UnclearRows` if nothing says that the only column of numbers beside texts, such as `year`, is what is learnt."""
+    if seen := number_rows.describe_number_of_text(table, column):
+        fix = f"--task regression learns {column!r}, --task text-generation the texts alone, --label-column NAME another column"
+        what = f"{seen}: it may be what is learnt, or only known of each text"
+        raise UnclearRows(what, where=file, fix=fix, code=ExitCode.BAD_DATA)
 
 
 def _may_be_of_a_corpus(table: FileTable, column: str) -> bool:

@@ -8,6 +8,7 @@ import numpy as np
 
 from finewright.core.config import DataConfig
 from finewright.core.errors import ExitCode, UserError
+from finewright.core.units import counted
 from finewright.data.conversations import Conversation
 from finewright.data.tokenization import TokenRows
 
@@ -160,13 +161,16 @@ class Collector:
         flat = [np.concatenate([np.zeros(0, kind), *some]) for some, kind in ((self.ids, np.int32), (self.trained, bool))]
         if self.over_long:
             share = f"{len(self.over_long):,} of {len(rows):,} rows"
-            notes.append(f"{share} are longer than {self.limit:,} tokens and were left out; the longest has {self.longest:,}")
+            are, were = ("is", "was") if len(self.over_long) == 1 else ("are", "were")
+            notes.append(f"{share} {are} longer than {self.limit:,} tokens and {were} left out; the longest has {self.longest:,}")
         if self.num_cut:
-            notes.append(f"{self.num_cut:,} prompts were cut at their start, so that {self.limit:,} tokens hold the answer")
+            prompts = counted(self.num_cut, "prompt was", "prompts were")
+            notes.append(f"{prompts} cut at the start, so that {self.limit:,} tokens hold the answer")
         if without:
-            notes.append(f"{len(without):,} rows have no token that is learnt")
+            notes.append(f"{counted(len(without), 'row has', 'rows have')} no token that is learnt")
         notes += [
-            f"trained tokens: {DESCRIBED_SOURCES[source]} ({count:,} samples)" for source, count in self.mask_sources.items()
+            f"trained tokens: {DESCRIBED_SOURCES[source]} ({counted(count, 'sample')})"
+            for source, count in self.mask_sources.items()
         ]
         return EncodedConversations(
             np.array(self.rows, dtype=np.int64),

@@ -18,6 +18,7 @@ from finewright.data.readers import base
 from finewright.data.readers.base import SPLIT_NAMES, FileFormat, FileTable, ReadOptions, Record
 from finewright.data.readers.hub import check_reachable, read_hub_records
 from finewright.data.tables import Table
+from finewright.data.word_rows import group_words
 
 _HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?", re.ASCII)
 _ADDRESS = re.compile(r"(?P<kind>[A-Za-z][A-Za-z0-9+.-]+):/+(?P<rest>.*)", re.DOTALL)
@@ -94,14 +95,16 @@ def read_one_table(source: Source, how: TableReading, *, options: DataConfig) ->
     if isinstance(source, Table):
         return in_memory(source.all_records(), source.repeated), "data"
     path = find_existing(source)
-    return read_file(path, how, options=options), shown_name(path)
+    table = read_file(path, how, options=options)
+    table.notes[:0] = describe_packaged(source)
+    return table, shown_name(path)
 
 
 def read_file(path: Path, how: TableReading, *, options: DataConfig) -> FileTable:
     """Return the rows of one file."""
     read_options = ReadOptions(wanted=how.wanted, encoding=options.encoding, no_header=options.no_header)
     with reading(path):
-        return readers.read_file(path, read_options, form=options.format, texts=how.texts)
+        return group_words(readers.read_file(path, read_options, form=options.format, texts=how.texts))
 
 
 def reading(path: Path) -> contextlib.AbstractContextManager[None]:
@@ -117,18 +120,33 @@ def shown_name(path: Path) -> str:
 def in_memory(records: list[Record], repeated: Mapping[str, str] | None = None) -> FileTable:
     """Return rows that are already in memory as a table."""
     columns = base.find_columns(records)
-    return FileTable(records, columns, FileFormat(""), header=columns, repeated=dict(repeated or {}))
+    return group_words(FileTable(records, columns, FileFormat(""), header=columns, repeated=dict(repeated or {})))
 
 
 def find_existing(source: str | Path) -> Path:
-    """Return the path. Raise `UserError` with the nearest name in its folder if nothing is there."""
+    """Return the path; of a data set of the program that of its test rows, as one file is wanted. Raise `UserError` with the
+    nearest name in its folder if nothing is there."""
     path = Path(source)
     if str(source) == readers.STANDARD_INPUT or os.path.exists(path):  # unlike `path.exists()`, without an error for any name
         return path
+    if is_packaged(source):
+        return next(_PACKAGED[str(source)].glob("test.*"))
     if address := _ADDRESS.fullmatch(str(source)):
         raise _is_address(address, shown=str(source))
     what = "a link that leads nowhere" if os.path.islink(path) else "no such file"
     raise base.bad_file(what, path, _did_you_mean(path) or "check the path")
+
+
+def is_packaged(source: str | Path) -> bool:
+    """Return whether this is the name of a data set that comes with the program, and of nothing else here."""
+    return str(source) in _PACKAGED and not os.path.lexists(source)
+
+
+def describe_packaged(source: str | Path) -> list[str]:
+    """Return the note that one file of a data set of the program is read in its place; none if it is none."""
+    return (
+        [f"{str(source)!r}: the test rows of the data set of that name that comes with finewright"] if is_packaged(source) else []
+    )
 
 
 def find_local(source: str) -> Path | None:

@@ -5,9 +5,11 @@ import random
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import ClassVar, Protocol
 
 import numpy as np
+
+from finewright.core.units import counted
 
 VALIDATION_FRACTION, LEAST_VALIDATION_ROWS = 0.1, 20
 """Share of the rows that validation gets by default, and the fewest rows it is worth keeping: a result on fewer is mostly chance,
@@ -123,12 +125,12 @@ def _from_small_labels(labels: Sequence[str], fraction: float, *, seed: int) -> 
     return [chosen.choice(small[label]) for label in chosen.sample(giving, min(wanted, len(giving)))]
 
 
-def hold_out_validation(rows: list[Example], fraction: float | None, *, seed: int) -> tuple[list[Example], list[Example], str]:
-    """Return `hold_out` for validation; without a fraction a tenth of the rows, or none if that is not a row of each label."""
-    least = max(LEAST_VALIDATION_ROWS, len({row.stratum for row in rows}))
-    if fraction is None and round(VALIDATION_FRACTION * len(rows)) < least:
-        return rows, [], note_few_rows(rows)
-    return hold_out(rows, VALIDATION_FRACTION if fraction is None else fraction, seed=seed, name="validation")
+class HoldOut(Protocol):
+    """Takes a share of the rows out: returns (kept, held out, note)."""
+
+    def __call__(
+        self, rows: list[Example], fraction: float, *, seed: int, name: str
+    ) -> tuple[list[Example], list[Example], str]: ...
 
 
 def note_few_rows(rows: Sequence[Example]) -> str:
@@ -153,8 +155,18 @@ def hold_out(rows: list[Example], fraction: float, *, seed: int, name: str) -> t
     by = rows[0].stratified_by if rows else Example.stratified_by
     note = f"no {name} file: {len(held):,} of {len(rows):,} rows held out, stratified by {by}, seed {seed}"
     note += f"; {len(added):,} of them from labels with too few rows to give one each" if added else ""
-    note += f"; {len(back):,} rows whose text is also kept for training went back to it" if back else ""
+    note += f"; {counted(len(back), 'row')} whose text is also kept for training went back to it" if back else ""
     return [rows[index] for index in sorted([*kept, *back])], [rows[index] for index in held], note
+
+
+def hold_out_validation(
+    rows: list[Example], fraction: float | None, *, seed: int, hold_out: HoldOut = hold_out
+) -> tuple[list[Example], list[Example], str]:
+    """Return `hold_out` for validation; without a fraction a tenth of the rows, or none if that is not a row of each label."""
+    least = max(LEAST_VALIDATION_ROWS, len({row.stratum for row in rows}))
+    if fraction is None and round(VALIDATION_FRACTION * len(rows)) < least:
+        return rows, [], note_few_rows(rows)
+    return hold_out(rows, VALIDATION_FRACTION if fraction is None else fraction, seed=seed, name="validation")
 
 
 def split_into_folds(targets: np.ndarray, num_folds: int) -> np.ndarray:

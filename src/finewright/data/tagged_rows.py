@@ -15,8 +15,8 @@ from finewright.data.text_pairs import TextInput
 from finewright.data.written_lists import parse_written_list
 
 TOKEN_NAMES = ("tokens", "words")
-TAG_NAMES = ("ner_tags", "tags", "ner", "pos_tags", "upos", "pos", "chunk_tags", "labels", "label")
-_MAY_BE_LABELS = ("tags", "labels", "label")
+TAG_NAMES = ("ner_tags", "tags", "tag", "ner", "pos_tags", "upos", "pos", "chunk_tags", "labels", "label")
+_MAY_BE_LABELS = ("tags", "tag", "labels", "label")
 """Those that may hold labels of the whole text."""
 SPAN_NAMES = ("entities", "spans", "label", "labels", "annotations", "tags")
 _STARTS, _ENDS = ("start", "start_offset", "begin"), ("end", "end_offset", "stop")

@@ -12,6 +12,7 @@ from typing import IO, Any
 
 from finewright.core import files
 from finewright.core.errors import UserError
+from finewright.core.units import counted
 from finewright.data.readers.base import FileTable, ShownCell
 from finewright.data.readers.encodings import MARKS
 from finewright.data.readers.source import packing, plain_suffix
@@ -228,7 +229,7 @@ def _workbook(table: FileTable, kind: str, notes: list[str]) -> bytes:
     for record in table.records:
         sheet.append([cell(record.values.get(name)) for name in table.columns])
     if num_cut:
-        notes.append(f"{num_cut:,} cells were cut to the {_LARGEST_CELL:,} characters that Excel allows")
+        notes.append(f"{counted(num_cut, 'cell was', 'cells were')} cut to the {_LARGEST_CELL:,} characters that Excel allows")
     out = io.BytesIO()
     book.save(out)
     return out.getvalue()

@@ -15,6 +15,7 @@ from typing import Any
 from finewright import methods
 from finewright.core import files, units
 from finewright.core.errors import UserError
+from finewright.core.units import counted
 from finewright.exporters.verification import BaseKind, ExportCheck, MergeChange, start_check
 from finewright.methods.base import Method
 from finewright.models import loading, meta, quantization, sentence_folder
@@ -166,7 +167,7 @@ def _card(run: RunFolder, merged: Merged) -> str:
     changed = "" if change.changed is None else f"| labels that changed | {change.changed:,} |\n"
     return (
         f"# {merged.folder.name}\n\nThe adapter of the run `{run.path.name}`, merged into {origin}.\n\n"
-        f"| on {merged.num_rows:,} test rows | |\n|---|---|\n"
+        f"| on {counted(merged.num_rows, 'test row')} | |\n|---|---|\n"
         f"| {metric.name} before, after | {before}, {after} |\n"
         f"{changed}| largest change of a score | {change.largest_difference:.2e} |\n"
         f"{describe_temperature(read_calibration(run.model))}{describe_for_card(run.model)}"

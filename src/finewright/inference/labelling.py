@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from finewright.core.errors import UserError
+from finewright.core.units import counted
 from finewright.data import writers
 from finewright.data.inputs import TextRows
 from finewright.data.labels import normalise_label
@@ -183,7 +184,7 @@ def label_rows(
     review_N = answers.needs_review_N(options.threshold)
     notes = list(rows.notes)
     if options.top_k > len(predictor.labels):
-        notes.append(f"the model has {len(predictor.labels)} labels: {options.top_k} were wanted")
+        notes.append(f"the model has {counted(len(predictor.labels), 'label')}: {options.top_k} were wanted")
     counts = Counter(name for name in columns["label"] if name is not None)
     return LabelledTable(
         table=_add_columns(rows.table, columns, notes),

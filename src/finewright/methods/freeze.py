@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from finewright.core.config import option
 from finewright.core.errors import UserError
+from finewright.core.units import counted
 from finewright.methods.base import Method, Span, freeze_all
 from finewright.models.architectures.base import Architecture
 
@@ -51,19 +52,21 @@ class Freeze(Method):
         layers = network.get_submodule(architecture.layers)
         if self.num_layers is not None and self.num_layers > len(layers):
             raise UserError(
-                f"wanted the top {self.num_layers} layers trained, the model has {len(layers)}",
+                f"wanted the top {counted(self.num_layers, 'layer')} trained, the model has {len(layers)}",
                 where="method.num_layers",
                 fix=f"a number from 0 to {len(layers)}",
             )
         if not self.trainable_fraction:
             num_top = min(3, max(1, len(layers) // 2)) if self.num_layers is None else self.num_layers
-            return num_top, [f"the top {num_top} of {len(layers)} layers are trained, everything below is frozen"]
+            return num_top, [
+                f"the top {num_top} of {len(layers)} layers {'is' if num_top == 1 else 'are'} trained, everything below is frozen"
+            ]
         body = network.get_submodule(architecture.body)
         total = sum(p.numel() for p in body.parameters())
         per_layer = sum(p.numel() for p in layers[0].parameters())
         num_top = min(max(round(self.trainable_fraction * total / per_layer), 1), len(layers))
         share = num_top * per_layer / total
-        note = f"top {num_top} layers: {share:.1%} of the parameters is the nearest to {self.trainable_fraction:.1%}"
+        note = f"top {counted(num_top, 'layer')}: {share:.1%} of the parameters is the nearest to {self.trainable_fraction:.1%}"
         return num_top, [f"{note} that whole layers give"]
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from finewright.core.units import counted
 from finewright.models import weight_files
 
 _UNNAMED = re.compile(r"LABEL_\d+")
@@ -167,7 +168,8 @@ def describe_match(old: Sequence[str], wanted: Sequence[str], kept: Mapping[int,
         parts += [f"thrown away: {_list(lost)}"] if lost else []
         return f"head: {'; '.join(parts)}"
     if all(_UNNAMED.fullmatch(name) for name in old):
-        return f"head: the checkpoint's own head does not name its {len(old)} labels, so it is thrown away and the head is new"
+        labels = counted(len(old), "label")
+        return f"head: the checkpoint's own head does not name its {labels}, so it is thrown away and the head is new"
     return f"head: the checkpoint's own head has other labels ({_list(old)}), so it is thrown away and the head is new"
 
 

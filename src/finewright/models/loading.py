@@ -11,6 +11,7 @@ import torch
 
 from finewright.core.errors import ExitCode, UserError, first_line, is_out_of_memory
 from finewright.core.quiet import peft_quiet
+from finewright.core.units import counted
 from finewright.models import (
     acceleration,
     adapter_folder,
@@ -178,7 +179,7 @@ def _install_saved_head(folder: Path, network: Any, architecture: Architecture, 
 def _check_finite(network: Any, name: str) -> None:
     broken = [key for key, parameter in network.named_parameters() if not torch.isfinite(parameter).all()]
     if broken:
-        what = f"{len(broken)} tensors hold values that are not finite, for instance {broken[0]}"
+        what = f"{counted(len(broken), 'tensor holds', 'tensors hold')} values that are not finite, for instance {broken[0]}"
         raise UserError(what, where=name, fix="another checkpoint", code=ExitCode.MISMATCH)
 
 
@@ -210,9 +211,9 @@ def _load_pretrained(
         needed = sorted(key for key in unset if not _touches([key], _replaceable(architecture)))
         if needed:
             raise UserError(
-                f"the checkpoint {fault} {len(needed)} tensors of the model, for instance {needed[0]}",
+                f"the checkpoint {fault} {counted(len(needed), 'tensor')} of the model, for instance {needed[0]}",
                 where=source.name,
-                fix="another checkpoint or config: these tensors would be random",
+                fix="another checkpoint or config: such tensors would be random",
                 code=ExitCode.MISMATCH,
             )
     left_out = _left_out_layers(info["unexpected_keys"], network.get_submodule(architecture.layers), architecture)
@@ -226,7 +227,8 @@ def _left_out_layers(unexpected: Iterable[str], layers: Any, architecture: Archi
     highest = max((int(one[1]) for one in found if one), default=-1)
     if highest < len(layers):
         return ""
-    return f"warning: the checkpoint has weights of {highest + 1} layers, its config says {len(layers)}; the others are left out"
+    what = f"the checkpoint has weights of {counted(highest + 1, 'layer')}, its config says {len(layers)}"
+    return f"warning: {what}; the others are left out"
 
 
 def _from_pretrained(
@@ -330,7 +332,8 @@ def _wrap_by_peft(network: Any, folder: Path, *, architecture: Architecture) -> 
 def _check_all_matched(folder: Path, unmatched: set[str]) -> None:
     """Raise `UserError` if tensors are missing, which would be random, or left over, which belong to another model."""
     if unmatched:
-        what = f"{len(unmatched)} tensors are missing, left over or of other shapes, for instance {min(unmatched)}"
+        tensors = counted(len(unmatched), "tensor is", "tensors are")
+        what = f"{tensors} missing, left over or of other shapes, for instance {min(unmatched)}"
         raise _damaged(folder, ValueError(what))
 
 
@@ -374,7 +377,7 @@ def load_decoder(source: hub.ModelSource, *, four_bit: FourBit | None = None, de
         network, info = _from_pretrained(source.path, config, quantizing, auto_model=_CAUSAL)
     unset = sorted({*info["missing_keys"], *(key for key, *_ in info["mismatched_keys"])})
     if unset:
-        what = f"the checkpoint lacks {len(unset)} tensors of a language model, for instance {unset[0]}"
+        what = f"the checkpoint lacks {counted(len(unset), 'tensor')} of a language model, for instance {unset[0]}"
         fix = "a checkpoint that was trained to continue texts: these tensors would be random"
         raise UserError(what, where=source.name, fix=fix, code=ExitCode.MISMATCH)
     _check_finite(network, source.name)

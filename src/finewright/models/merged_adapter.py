@@ -9,6 +9,7 @@ from typing import Any
 from finewright.core import cache, files, units
 from finewright.core.errors import ExitCode, UserError, first_line, is_out_of_memory
 from finewright.core.quiet import peft_quiet, quiet_libraries
+from finewright.core.units import counted
 from finewright.models import stored_copy
 from finewright.models.head_spec import LANGUAGE_MODEL
 
@@ -135,10 +136,18 @@ def _merge(adapter: Path, base: Path) -> Any:
             raise UserError("out of memory while merging", where=str(adapter), fix=fix, code=ExitCode.OUT_OF_MEMORY) from None
         raise _damaged(adapter, error) from None
     if unmatched:
-        raise _damaged(adapter, ValueError(f"{len(unmatched)} tensors are missing or left over, for instance {min(unmatched)}"))
+        raise _damaged(
+            adapter,
+            ValueError(
+                f"{counted(len(unmatched), 'tensor is', 'tensors are')} missing or left over, for instance {min(unmatched)}"
+            ),
+        )
     merged = model.merge_and_unload()
     if broken := [name for name, tensor in merged.named_parameters() if not torch.isfinite(tensor).all()]:
-        raise _damaged(adapter, ValueError(f"{len(broken)} merged tensors are not finite, for instance {broken[0]}"))
+        raise _damaged(
+            adapter,
+            ValueError(f"{counted(len(broken), 'merged tensor is', 'merged tensors are')} not finite, for instance {broken[0]}"),
+        )
     return merged
 
 

@@ -8,6 +8,7 @@ import torch
 
 from finewright.core import cache
 from finewright.core.config import TrainingConfig
+from finewright.core.units import counted
 from finewright.data.packing import EncodedSplit
 from finewright.models import acceleration, frozen_cache, trimmed_embedding
 from finewright.models.frozen_cache import Where
@@ -84,7 +85,7 @@ class Optimizations:
         """Record the choices. `rows`: as `apply` returned it. `faster`: what it did for speed alone."""
         choices.note("training.frozen_layer_cache", "on" if self.where else "off", self.reason)
         if rows:
-            choices.note("embeddings", f"{rows:,} rows", "the tokens that occur in training; the others stay as they are")
+            choices.note("embeddings", counted(rows, "row"), "the tokens that occur in training; the others stay as they are")
         for line in faster:
             choices.note(*line)
 
@@ -127,7 +128,8 @@ def choose_optimizations(
         where, reason = None, f"a text is read {times:.1f} times, too few to gain"
     elif where is not None:
         of = len(prepared_model.network.get_submodule(prepared_model.architecture.layers))
-        reason = f"the lower {still} of {of} layers run once instead of {times:.1f} times, without dropout; {reason}"
+        run = "runs" if still == 1 else "run"
+        reason = f"the lower {still} of {of} layers {run} once instead of {times:.1f} times, without dropout; {reason}"
     return Optimizations(texts.tokens, still, where, dtype, num_bytes if where else 0, reason)
 
 

@@ -9,6 +9,7 @@ import numpy as np
 from finewright.core.config import RunConfig
 from finewright.core.events import AnswersProgress
 from finewright.core.interrupts import StopRequest
+from finewright.core.units import counted
 from finewright.data import chat_encoding
 from finewright.data.conversations import Conversation
 from finewright.data.dataset import Dataset
@@ -103,7 +104,9 @@ def generate(context: RunContext, model: PreparedModel, tokenizer: Any, test: An
     `limit`: most tokens of a text. `doing`: when this is, in words.
     """
     prompts = chat_encoding.encode_prompts(tokenizer, test.rows, limit=limit)
-    context.notify(f"{doing}: {len(prompts)} answers of at most {test.max_new_tokens} tokens", level="detail", code="answers")
+    context.notify(
+        f"{doing}: {counted(len(prompts), 'answer')} of at most {test.max_new_tokens} tokens", level="detail", code="answers"
+    )
 
     def report(done: int, total: int, num_tokens: int) -> None:
         context.on_event(AnswersProgress(doing, done, total, num_tokens, test.max_new_tokens))

@@ -15,6 +15,7 @@ from finewright.core.config import RunConfig
 from finewright.core.errors import UserError
 from finewright.core.events import Callback, Notice
 from finewright.core.interrupts import StopRequest
+from finewright.core.units import counted
 from finewright.data.dataset import Dataset, DatasetCache, Source
 from finewright.data.text_pairs import add_pairs
 from finewright.planning import task_choice
@@ -179,7 +180,7 @@ def _begin(context: SessionContext, asked: BaselineRequest, dataset: Dataset, ta
     )
     folder.write(folder.plan, planned)
     rows = f"{planned.num_train:,} / {planned.num_validation:,} / {planned.num_test:,} rows to train / validate / test"
-    context.notify(f"{planned.num_labels} labels, {rows}", code="plan")
+    context.notify(f"{counted(planned.num_labels, 'label')}, {rows}", code="plan")
     context.notify(f"{run.baseline.name()}: {run.baseline.summary}; its time and memory are not planned", code="plan")
     config_file = RunConfigFile(
         request=asked.record(),
@@ -189,6 +190,7 @@ def _begin(context: SessionContext, asked: BaselineRequest, dataset: Dataset, ta
         method_options=run.baseline.model_dump(mode="json"),
         model=ModelName(name=source.name, revision=source.revision) if source else None,
         data_fingerprint=dataset.fingerprint,
+        held_out=list(dataset.held_out),
         labels=list(task.labels),
         columns=ColumnsRecord.of(dataset.columns),
         fingerprint=found,

@@ -13,17 +13,29 @@ if TYPE_CHECKING:
     from finewright.runs.stages import PreparedRun, SelectedMethod
 
 
+def starts_as_trained(selected: "SelectedMethod", ready: "PreparedRun") -> bool:
+    """Whether the model has a head that was trained for these labels, as that of an earlier run, and starts with its weights."""
+    return ready.base.reuses_head and selected.method.weights != "random"
+
+
+def name_start(selected: "SelectedMethod", progress: Progress) -> str:
+    """Return what the model was before its first update, in words."""
+    is_trained = progress.probe is None and not selected.task.evaluates_start
+    return "the model that it began with" if is_trained else selected.task.start
+
+
 def measure_untuned(
     context: RunContext, selected: "SelectedMethod", ready: "PreparedRun", opened: Session, splits: Splits
 ) -> None:
-    """Score the test rows before the first update, if the model can do the task untrained, and keep the metrics.
+    """Score the test rows before the first update, if the model can do the task by then, and keep the metrics.
 
     It is a baseline, and left out with `training.baselines=off`: a comparison measures it once for all its runs.
 
     A prompt that is still to be learnt is left out, so that the model is the one that was given.
     """
     progress, task = opened.state.progress, selected.task
-    if not task.evaluates_start or selected.method.weights == "random" or opened.checkpoints.newest is not None:
+    can_do = starts_as_trained(selected, ready) or (task.evaluates_start and selected.method.weights != "random")
+    if not can_do or opened.checkpoints.newest is not None:
         return
     if not splits["test"].ids or context.settings.training.baselines == "off":
         return

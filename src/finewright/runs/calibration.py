@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from finewright.core.events import Level
+from finewright.core.units import counted
 from finewright.inference.abstention import CoverageCurve, CoveragePoint, build_curve
 from finewright.runs import schema
 from finewright.runs.schema import CalibrationFile, CalibrationRecord, CoverageRecord
@@ -68,10 +69,11 @@ def calibrate(task: Task, outputs: "np.ndarray", targets: Sequence[int], *, want
     evaluation.update(range(num_rows), outputs)
     file = describe_confidences(task, evaluation, is_fitted=is_fitted)
     if is_fitted:
-        note = f"confidences calibrated: temperature {task.temperature:.3g} from {num_rows:,} validation rows"
+        note = f"confidences calibrated: temperature {task.temperature:.3g} from {counted(num_rows, 'validation row')}"
     elif wanted == "auto":
+        few = counted(num_rows, "validation row is", "validation rows are")
         note = (
-            f"confidences are not calibrated: {num_rows:,} validation rows are too few, {task.least_calibration_rows} are needed "
+            f"confidences are not calibrated: {few} too few, {task.least_calibration_rows} are needed "
             "(--set training.calibrate=on does it with fewer)"
         )
     return Calibration(task, file, evaluation.metrics() if is_fitted else None, note)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from finewright.core.units import counted
 from finewright.data import chat_encoding
 from finewright.data.answer_choices import possible_answers
 from finewright.data.conversations import Conversation
@@ -75,7 +76,9 @@ def answer(
 ) -> choice_metrics.ChosenAnswers:
     """Return what a model in training chooses. `limit`: most tokens of a text. `doing`: when this is, in words."""
     number = sum(map(len, test.options))
-    context.notify(f"{doing}: {number:,} choices of {len(test.rows):,} questions", level="detail", code="choices")
+    context.notify(
+        f"{doing}: {counted(number, 'choice')} of {counted(len(test.rows), 'question')}", level="detail", code="choices"
+    )
     return answer_questions(model, tokenizer, test, limit=limit)
 
 

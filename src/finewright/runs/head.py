@@ -3,10 +3,13 @@
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from finewright.core.units import counted
 from finewright.data.packing import EncodedSplit
 from finewright.models.head_start import HeadLayers
 from finewright.models.prepared import PreparedModel
+from finewright.planning import plan
 from finewright.planning.method_plan import Splits
+from finewright.runs import before_training
 from finewright.runs.context import RunContext
 from finewright.runs.session import Session
 from finewright.tasks.base import Task
@@ -38,13 +41,15 @@ def start_head(
             context.notify(f"head: starts at random, as {reason}", code="head")
         else:
             progress.probe = fitted.as_json()
-            described = f"{fitted.described or 'a regression'} on the frozen features of {fitted.num_rows:,} texts"
+            described = f"{fitted.described or 'a regression'} on the frozen features of {counted(fitted.num_rows, 'text')}"
             described += "" if fitted.described else f", C = {fitted.strength:g}"
             context.notify(f"head: starts as {described}, fitted in {fitted.seconds:.1f} s", code="head")
     probe = progress.probe
+    is_own = before_training.starts_as_trained(selected, ready) and len(splits["validation"].ids) >= plan.LEAST_DECIDING_ROWS
     return replace(
         ready.schedule,
-        evaluates_start=ready.schedule.evaluates_start and (probe is not None or selected.task.evaluates_start),
+        # a head that was trained may be better than what training makes of it, as a fitted one
+        evaluates_start=is_own or (ready.schedule.evaluates_start and (probe is not None or selected.task.evaluates_start)),
         start_loss_spread=None if probe is None else probe["loss_spread"],
     )
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from pydantic import Field
 
 from finewright.core.errors import UserError
+from finewright.core.units import counted
 from finewright.runs import schema
 from finewright.runs.schema import VersionedFile
 from finewright.tasks.base import Task
@@ -62,9 +63,10 @@ def describe_errors(file: IntervalsFile) -> str:
         return "predictions have no intervals: there are no validation rows to measure errors on"
     least = least_rows(LEVEL)
     if rows < least:
-        return f"predictions have no {LEVEL:.0%} intervals: {rows} validation rows are too few, {least} are needed"
+        found = counted(rows, "validation row is", "validation rows are")
+        return f"predictions have no {LEVEL:.0%} intervals: {found} too few, {least} are needed"
     few = "; with so few the share inside may be far from it" if rows < FEW_ROWS else ""
-    return f"predictions have {LEVEL:.0%} intervals from the errors of {rows:,} validation rows{few}"
+    return f"predictions have {LEVEL:.0%} intervals from the errors of {counted(rows, 'validation row')}{few}"
 
 
 FEW_ROWS = 50
@@ -104,8 +106,7 @@ def _check_level(level: float, task: Task, file: IntervalsFile | None) -> None:
     if file is None:
         raise UserError(f"{task.name} has no intervals", where="interval", fix="leave it out")
     if len(file.errors) < (least := least_rows(level)):
-        what = (
-            f"an interval of {100 * level:g}% needs the errors of {least:,} validation rows, and the run has {len(file.errors):,}"
-        )
+        needed = counted(least, "validation row")
+        what = f"an interval of {100 * level:g}% needs the errors of {needed}, and the run has {len(file.errors):,}"
         fix = "a lower share, or training with more validation rows (data.validation_fraction)"
         raise UserError(what, where="interval", fix=fix)

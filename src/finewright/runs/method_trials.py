@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from finewright.core.config import RunConfig
+from finewright.core.units import counted
 from finewright.data.dataset import Dataset
 from finewright.data.multi_label_splits import find_rarest_labels
 from finewright.data.splits import split_into_folds
@@ -174,7 +175,7 @@ def describe(trials: Sequence[Trial], best: Trial, *, metric: Metric, num_rows: 
     if any(_is_better(trial, best, metric) for trial in trials):
         why = f"{best.method.name()} was as good as the best within one standard error, and suits few rows"
     tie = "; of equal ones the lowest loss decides" if sum(trial.value == best.value for trial in trials) > 1 else ""
-    return f"{why} on rows held out of the {num_rows} training rows: {found}{tie} ({seconds:.0f} s)"
+    return f"{why} on rows held out of the {counted(num_rows, 'training row')}: {found}{tie} ({seconds:.0f} s)"
 
 
 def choose_best(trials: Sequence[Trial], *, metric: Metric) -> Trial:

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from finewright import tasks
 from finewright.core import files
+from finewright.core.units import counted
 from finewright.data.columns import NO_COLUMNS, Columns
 from finewright.methods.base import Method
 from finewright.models import adapter_folder, hub, packages
@@ -221,7 +222,7 @@ def describe_measured(result: RunResult, metric: Metric) -> str:
     if result.metrics.test is None:
         return "no test"
     values = result.metrics.test.model_dump()
-    rows = f"{values['num_rows']} rows"
+    rows = counted(values["num_rows"], "row")
     if interval := values.get(f"{metric.name}_ci95"):
         rows = f"95% interval {metric.format(interval[0])} to {metric.format(interval[1])}, {rows}"
     return f"{metric.format(values[metric.name])} ({rows})"
@@ -229,13 +230,13 @@ def describe_measured(result: RunResult, metric: Metric) -> str:
 
 def describe_start(result: RunResult, metric: Metric) -> str:
     """Return the line of the table about the head's start: the metric of the frozen features on the test rows; empty if none."""
+    kept = ", kept: no update made it better on validation" if result.best_step == 0 else ""
     if result.untuned is not None and result.untuned.metrics.test is not None:
         value = metric.format(result.untuned.metrics.test.model_dump()[metric.name])
-        return f"| before fine-tuning | {value} |\n"
+        return f"| before fine-tuning | {value}{kept} |\n"
     if result.probe is None or result.probe.metrics.test is None:
         return ""
     value = metric.format(result.probe.metrics.test.model_dump()[metric.name])
-    kept = ", kept: no update made it better on validation" if result.best_step == 0 else ""
     return f"| before fine-tuning | {value}: a regression on the frozen features{kept} |\n"
 
 

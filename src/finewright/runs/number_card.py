@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from finewright.core.units import counted
 from finewright.runs.intervals import LEVEL, read_errors
 from finewright.tasks import number_metrics
 
@@ -11,7 +12,7 @@ be scaled. `config.problem_type` is `regression`. Load the weights in float32: b
 """
 _INTERVALS = """
 `finewright predict` gives an interval of {level:.0%} too, the number plus or minus {half_width:.6g}: split conformal prediction
-(Lei et al. 2018, arXiv:1604.04173) from the absolute errors of the {rows:,} validation rows, which are in `intervals.json`. It
+(Lei et al. 2018, arXiv:1604.04173) from the absolute errors of {rows}, which are in `intervals.json`. It
 holds for new rows of the same kind.
 """
 
@@ -24,5 +25,5 @@ def describe_numbers(folder: Path) -> str:
     found = _UNIT.format(mean=file.mean, std=file.std)
     half_width = number_metrics.conformal_half_width(file.errors, level=LEVEL)
     if half_width is not None:
-        found += _INTERVALS.format(level=LEVEL, half_width=half_width, rows=len(file.errors))
+        found += _INTERVALS.format(level=LEVEL, half_width=half_width, rows=counted(len(file.errors), "validation row"))
     return found

@@ -8,9 +8,11 @@ from typing import Any
 from finewright import tasks
 from finewright.core import config
 from finewright.core.config import DataConfig
-from finewright.core.errors import UserError
+from finewright.core.errors import ExitCode, UserError
+from finewright.core.units import counted
 from finewright.data import dataset, readers
 from finewright.data.columns import NO_COLUMNS, Columns
+from finewright.data.readers.base import FileFormat, FileTable, Record
 from finewright.data.splits import Example
 from finewright.runs.schema import RunConfigFile
 
@@ -31,10 +33,7 @@ more; reading gigabytes would take minutes and as much memory, longer than the e
 
 def trained_columns(run_config: RunConfigFile) -> Columns:
     """Return the columns of the training rows; none for runs that did not record them."""
-    found = run_config.columns
-    if found is None:
-        return NO_COLUMNS
-    return Columns(tuple(found.texts), found.label, form=found.form, label_separator=found.label_separator)
+    return NO_COLUMNS if run_config.columns is None else run_config.columns.columns()
 
 
 def data_options(run_config: RunConfigFile, given: DataConfig | Mapping[str, Any] | None = None) -> DataConfig:
@@ -63,15 +62,44 @@ def read_evaluated_rows(
     return dataset.read_rows_for_model(source, options=options, trained=trained_columns(run_config), labels=run_config.labels)
 
 
-def read_data_again(run_config: RunConfigFile) -> dataset.Dataset | None:
-    """Return the data of a run; None if it is gone, has changed since, is no file, or is too large.
+def read_own_test_rows(run_config: RunConfigFile, *, where: str) -> dataset.LabelledRows:
+    """Return the test rows of a run, read again from where its data was; `where`: the run, for messages.
+
+    Raise `UserError` if they cannot be read, or are no longer the same.
+    """
+    request, fix = run_config.request, "give the rows: finewright evaluate RUN FILE"
+    again = read_data_again(run_config, even_large=True)
+    if again is None:
+        places = [name for name in (request.source, request.test) if name is not None]
+        gone = [name for name in places if dataset.find_local(name) is None]
+        what = f"is no file here: {gone[0]}" if gone else f"has changed since: {' or '.join(places)}"
+        raise UserError(f"the data of the run {what}", where=where, fix=fix, code=ExitCode.BAD_DATA)
+    if not again.test:
+        raise UserError("the run has no test rows", where=where, fix=fix, code=ExitCode.BAD_DATA)
+    columns = again.columns
+    texts, label = columns.texts or ("text",), columns.label or "label"
+    is_pair = again.test[0].pair is not None
+    names = (*(texts if is_pair else ("text",)), label)
+    records = [Record(row.where, dict(zip(names, (*(row.pair or (row.text,)), row.label), strict=True))) for row in again.test]
+    table = FileTable(records, names, FileFormat(".csv"), header=names)
+    return dataset.LabelledRows(
+        again.test,
+        records,
+        table,
+        columns,
+        [f"{counted(len(records), 'test row')} of the run, from {request.test or request.source}"],
+    )
+
+
+def read_data_again(run_config: RunConfigFile, *, even_large: bool = False) -> dataset.Dataset | None:
+    """Return the data of a run; None if it is gone, has changed since, is no file, or is too large and that matters.
 
     It is read again from where it was read: a run keeps no copy of its data.
     """
     request = run_config.request
     places = [dataset.find_local(name) for name in (request.source, request.test) if name is not None]
     found = [place for place in places if place is not None]
-    if not run_config.data_fingerprint or len(found) < len(places) or not _are_small(found):
+    if not run_config.data_fingerprint or len(found) < len(places) or not (even_large or _are_small(found)):
         return None
     try:
         options = config.build_options(DataConfig, run_config.settings.get("data", {}), prefix="data")

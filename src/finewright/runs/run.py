@@ -12,6 +12,7 @@ from finewright.baselines.predictor import BaselinePredictor
 from finewright.core.argument_names import naming_arguments
 from finewright.core.config import DataConfig
 from finewright.core.errors import ExitCode, UserError
+from finewright.core.units import counted
 from finewright.data import writers
 from finewright.data.columns import Columns
 from finewright.data.dataset import LabelledRows
@@ -66,7 +67,7 @@ class Run:
         value = getattr(measured, metric.name, None)
         shown = "" if value is None else f", {split} {metric.name} {metric.format(value)}"
         trained = f"{result.method} on {result.model}" if result.model else result.method  # a baseline may read none
-        return f"Run({str(self.path)!r}, {trained}, {len(self.config.labels)} labels{shown})"
+        return f"Run({str(self.path)!r}, {trained}, {counted(len(self.config.labels), 'label')}{shown})"
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Return how to open it again: a copy in another process reads the same folder."""
@@ -343,19 +344,20 @@ class Run:
     @naming_arguments()
     def evaluate(
         self,
-        data: Any,
+        data: Any = None,
         labels: Any = None,
         *,
         options: DataConfig | Mapping[str, Any] | None = None,
         abstain: float | None = None,
         num_generated: int | None = None,
     ) -> dict[str, Any]:
-        """Return metrics on other labelled rows, with the worst mistakes.
+        """Return metrics on other labelled rows, or on the run's own test rows, with the worst mistakes.
 
         Parameters
         ----------
         data
-            The path of a file, a DataFrame, a `datasets.Dataset`, a list of dicts, or texts with `labels`.
+            The path of a file, a DataFrame, a `datasets.Dataset`, a list of dicts, or texts with `labels`. The run's own test
+            rows, read again, when it is None.
         options
             How the rows are read, such as `{"drop_unseen_labels": True}`; else as in training.
         abstain
@@ -374,9 +376,11 @@ class Run:
         return self.evaluate_rows(rows, abstain=rule, num_generated=num_generated).metrics
 
     def read_labelled_rows(
-        self, data: Any, labels: Any = None, *, options: DataConfig | Mapping[str, Any] | None = None
+        self, data: Any = None, labels: Any = None, *, options: DataConfig | Mapping[str, Any] | None = None
     ) -> LabelledRows:
         """Return the rows that `evaluate` measures; the arguments are its own."""
+        if data is None and labels is None:
+            return reading.read_own_test_rows(self.config, where=str(self.path))
         return reading.read_evaluated_rows(to_table(data, labels) or data, self.config, options)
 
     def evaluate_rows(

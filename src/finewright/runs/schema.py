@@ -8,43 +8,15 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError
+from pydantic import ConfigDict, Discriminator, Field, Tag, ValidationError
 
 from finewright.core import files
 from finewright.core.errors import ExitCode, UserError
+from finewright.core.units import counted
 from finewright.data.columns import Columns
-
-SCHEMA_VERSION = 2
-"""Version 1 had no number in its files."""
-
-
-class Artifact(BaseModel):
-    """A file, a line of a file, or a part of one."""
-
-    model_config = ConfigDict(
-        extra="ignore",
-        frozen=True,
-        allow_inf_nan=False,
-        ser_json_inf_nan="constants",  # what is no number is refused when the file is written, not replaced by null
-        protected_namespaces=(),
-        populate_by_name=True,
-    )
-
-    newest: ClassVar[int] = SCHEMA_VERSION
-    """Newest version of the file that can be read."""
-    owner: ClassVar[str] = "run"
-    """What the folder of the file is, in messages."""
-    repair: ClassVar[str] = "train it again"
-    """What to do if the file cannot be read."""
-
+from finewright.runs.artifact import Artifact, VersionedFile
 
 F = TypeVar("F", bound=Artifact)
-
-
-class VersionedFile(Artifact):
-    """A whole JSON file."""
-
-    schema_version: int = SCHEMA_VERSION
 
 
 class Decision(Artifact):
@@ -64,17 +36,24 @@ class ModelName(Artifact):
 
 class ColumnsRecord(Artifact):
     """The columns that the training rows were read from. `form`: what several columns of texts are, in this order.
-    `label_separator`: between several labels in one cell."""
+    `label_separator`: between several labels in one cell. `decimal`: sign that begins the decimals of numbers, `percent`: whether
+    these are percent; empty and None where the rows do not tell it."""
 
     texts: list[str]
     label: str
     form: Literal["joined", "named", "pair"] = "joined"
     label_separator: str = ""
+    decimal: Literal["", "point", "comma"] = ""
+    percent: bool | None = None
 
     @classmethod
     def of(cls, columns: Columns) -> "ColumnsRecord":
         """Return the record of these columns."""
-        return cls(texts=list(columns.texts), label=columns.label, form=columns.form, label_separator=columns.label_separator)
+        return cls.model_validate(vars(columns) | {"texts": list(columns.texts)})
+
+    def columns(self) -> Columns:
+        """Return the columns that are recorded."""
+        return Columns(**dict(self) | {"texts": tuple(self.texts)})
 
 
 class ReviewThreshold(Artifact):
@@ -114,7 +93,7 @@ class CalibrationRecord(Artifact):
 
     def describe(self) -> str:
         """Return one line about it."""
-        fitted = f"temperature {self.temperature:.3g} from {self.rows:,} validation rows"
+        fitted = f"temperature {self.temperature:.3g} from {counted(self.rows, 'validation row')}"
         if self.ece_before is None or self.ece_after is None:
             return fitted
         return f"{self.ece_before:.1%} → {self.ece_after:.1%} on the {self.on} rows ({fitted})"
@@ -154,6 +133,8 @@ class RunConfigFile(VersionedFile):
     choices: list[Decision] = []
     model: ModelName | None = None
     data_fingerprint: str = ""
+    held_out: list[str] = []
+    """How each split was held out that the data has not."""
     columns: ColumnsRecord | None = None
     labels: list[str] = []
     lineage: list[dict[str, Any]] = []

@@ -366,7 +366,8 @@ def train(context: RunContext, selected: SelectedMethod, ready: PreparedRun) -> 
     opened.state.progress.best = loop.choose_kept(opened.state.progress, task)
     step = opened.checkpoints.restore_best()
     if step == 0:
-        context.notify(f"fine-tuning was no better on validation than {task.start}, which is kept", code="best")
+        began = before_training.name_start(selected, opened.state.progress)
+        context.notify(f"fine-tuning was no better on validation than {began}, which is kept", code="best")
     elif step != opened.state.progress.step:
         context.notify(f"kept the weights of step {step}, the best on validation", code="best")
     return TrainedRun(ready, opened, seconds, cpu_share)
@@ -381,6 +382,7 @@ def _describe_run(context: RunContext, selected: SelectedMethod, ready: Prepared
         "choices": selected.decisions.made,
         "model": {"name": ready.base.origin.name, "revision": ready.base.origin.revision},
         "data_fingerprint": selected.dataset.fingerprint,
+        "held_out": list(selected.dataset.held_out),
         "columns": schema.ColumnsRecord.of(selected.dataset.columns).model_dump(),
         "labels": list(selected.task.labels),
         "max_length": selected.planned.limit,

@@ -13,6 +13,7 @@ import numpy as np
 from finewright import tasks
 from finewright.core.config import DataConfig
 from finewright.core.errors import ExitCode, UserError
+from finewright.core.units import counted
 from finewright.data import dataset, near_duplicates
 from finewright.data.checks import splits_of
 from finewright.data.readers.base import FileFormat, FileTable, Record
@@ -194,7 +195,11 @@ def _check_enough(judged: Sequence[int], names: Sequence[str], counts: Counter[s
         raise UserError(what, where="suspects", fix="a label is judged by the other rows: add some", code=ExitCode.BAD_DATA)
     if len(names) < 2:
         what = f"wanted rows of at least two labels, found {names[0]!r} alone"
-        what += f" ({len(counts) - 1} others have fewer than {LEAST_LABEL_ROWS} rows)" if len(counts) > 1 else ""
+        what += (
+            f" ({counted(len(counts) - 1, 'other has', 'others have')} fewer than {LEAST_LABEL_ROWS} rows)"
+            if len(counts) > 1
+            else ""
+        )
         raise UserError(what, where="suspects", fix="add rows of other labels", code=ExitCode.BAD_DATA)
 
 

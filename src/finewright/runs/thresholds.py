@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from pydantic import Field, field_validator
 
 from finewright.core.errors import ExitCode, UserError
-from finewright.runs import schema
+from finewright.core.units import counted
+from finewright.runs.artifact import SCHEMA_VERSION
 from finewright.runs.calibration import Calibration
 from finewright.runs.context import SessionContext
-from finewright.runs.schema import VersionedFile
+from finewright.runs.schema import VersionedFile, read
 from finewright.tasks.base import Task
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ THRESHOLDS_FILE = "thresholds.json"
 _SHOWN = 8
 _CARD_NOTE = """
 A text has a label if its probability, `scores.sigmoid()`, is at least the label's threshold in `{name}`: that of the best F1 on
-{num_rows:,} validation rows, drawn towards 0.5 for labels with few rows. `finewright predict` uses it. Other programs do not:
+{rows}, drawn towards 0.5 for labels with few rows. `finewright predict` uses it. Other programs do not:
 transformers' pipeline gives every label's probability with `top_k=None`.
 """
 
@@ -28,7 +29,7 @@ transformers' pipeline gives every label's probability with `top_k=None`.
 class ThresholdsFile(VersionedFile):
     """thresholds.json of a model folder: the probability from which on a text has a label, by label, fitted on `num_rows`."""
 
-    newest: ClassVar[int] = schema.SCHEMA_VERSION
+    newest: ClassVar[int] = SCHEMA_VERSION
 
     num_rows: int = Field(ge=1)
     thresholds: dict[str, float]
@@ -57,13 +58,13 @@ def describe(file: ThresholdsFile) -> str:
     """Return one line about the thresholds."""
     shown = ", ".join(f"{label} {value:.2f}" for label, value in list(file.thresholds.items())[:_SHOWN])
     more = f" and {len(file.thresholds) - _SHOWN:,} more" if len(file.thresholds) > _SHOWN else ""
-    return f"thresholds of the labels from {file.num_rows:,} validation rows: {shown}{more}"
+    return f"thresholds of the labels from {counted(file.num_rows, 'validation row')}: {shown}{more}"
 
 
 def read_thresholds(model_folder: Path) -> ThresholdsFile | None:
     """Return the thresholds of a saved model; None if it has none. Raise `UserError` if the file is damaged."""
     path = model_folder / THRESHOLDS_FILE
-    return schema.read(ThresholdsFile, path) if path.exists() else None
+    return read(ThresholdsFile, path) if path.exists() else None
 
 
 def with_saved_thresholds(task: Task, model_folder: Path) -> Task:
@@ -80,4 +81,4 @@ def with_saved_thresholds(task: Task, model_folder: Path) -> Task:
 def describe_for_card(model_folder: Path) -> str:
     """Return what a model card says of the thresholds; empty if there are none."""
     file = read_thresholds(model_folder)
-    return "" if file is None else _CARD_NOTE.format(name=THRESHOLDS_FILE, num_rows=file.num_rows)
+    return "" if file is None else _CARD_NOTE.format(name=THRESHOLDS_FILE, rows=counted(file.num_rows, "validation row"))

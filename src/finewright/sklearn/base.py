@@ -3,7 +3,8 @@
 import shutil
 import tempfile
 import weakref
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,23 @@ from sklearn.base import BaseEstimator
 
 from finewright.core.config import AUTO_MODEL
 from finewright.core.errors import UserError
+from finewright.data.labelled_rows import is_blank
 from finewright.data.tables import is_pair, to_values
+
+
+class EstimatorError(UserError, ValueError):
+    """A `UserError` of an estimator: programs around scikit-learn, such as a grid search, expect a `ValueError`."""
+
+
+@contextmanager
+def raising_value_errors() -> Iterator[None]:
+    """Raise every `UserError` inside as one that is a `ValueError` too."""
+    try:
+        yield
+    except EstimatorError:
+        raise
+    except UserError as error:
+        raise EstimatorError(error.what, where=error.where, fix=error.fix, code=error.code) from None
 
 
 class TextEstimator(BaseEstimator):
@@ -49,18 +66,19 @@ class TextEstimator(BaseEstimator):
         given = {"learning_rate": self.learning_rate, "epochs": self.epochs, "max_steps": self.max_steps}
         place = None if self.output_dir else tempfile.mkdtemp(prefix="finewright-")
         try:
-            self.run_ = api.train(
-                texts,
-                labels,
-                model=self.model,
-                method=self.method,
-                method_options=self.method_options,
-                training={**given, **(self.training or {})},
-                data_config={"test_fraction": 0.0},
-                seed=self.random_state,
-                output_dir=Path(place) / "run" if place else self.output_dir,
-                options=options,
-            )
+            with raising_value_errors():
+                self.run_ = api.train(
+                    texts,
+                    labels,
+                    model=self.model,
+                    method=self.method,
+                    method_options=self.method_options,
+                    training={**given, **(self.training or {})},
+                    data_config={"test_fraction": 0.0},
+                    seed=self.random_state,
+                    output_dir=Path(place) / "run" if place else self.output_dir,
+                    options=options,
+                )
         except BaseException:
             if place:
                 shutil.rmtree(place, ignore_errors=True)
@@ -117,13 +135,15 @@ def _write_files(contents: dict[str, bytes], folder: Path) -> None:
 
 
 def read_texts(X: Any) -> list[Any]:
-    """Return the texts, or pairs of texts, of a column. Raise `ValueError` if something is neither."""
-    try:
+    """Return the texts, or pairs of texts, of a column. Raise `ValueError` if something is neither, or is empty: a model would
+    say something of it all the same."""
+    with raising_value_errors():
         texts = to_values(X, what="texts")
-    except UserError as error:
-        raise ValueError(str(error)) from None
     if other := [text for text in texts if not isinstance(text, str) and not is_pair(text)]:
         raise ValueError(f"wanted texts, found {other[0]!r}")
+    for place, text in enumerate(texts):
+        if any(is_blank(one) for one in ([text] if isinstance(text, str) else text) if isinstance(one, str)):
+            raise ValueError(f"row {place} of {len(texts):,}, counted from 0, has an empty text: leave it out")
     return [tuple(text) if is_pair(text) else text for text in texts]
 
 

@@ -7,7 +7,7 @@ import numpy as np
 from sklearn.base import ClassifierMixin
 from sklearn.utils.validation import check_is_fitted
 
-from finewright.sklearn.base import TextEstimator, check_distinct_names, read_texts
+from finewright.sklearn.base import TextEstimator, check_distinct_names, raising_value_errors, read_texts
 
 _TASK = "multi-label-classification"
 
@@ -47,12 +47,14 @@ class MultiLabelTextClassifier(ClassifierMixin, TextEstimator):
         self._train(texts, rows, options={"task": _TASK})
         return self
 
+    @raising_value_errors()
     def predict_proba(self, X: Sequence[str]) -> np.ndarray:
         """Return the probability of every label, shape (texts, labels), in the order of `classes_`; 0 for a label that no
         training text had."""
         check_is_fitted(self)
         return self._spread(self._model.predict_proba(read_texts(X)))
 
+    @raising_value_errors()
     def predict(self, X: Sequence[str]) -> np.ndarray:
         """Return 1 for each label that a text has, else 0, shape (texts, labels), in the order of `classes_`."""
         check_is_fitted(self)

@@ -9,7 +9,7 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, column_or_1d
 
 from finewright.data.labels import find_whole_numbers
-from finewright.sklearn.base import TextEstimator, check_distinct_names, read_texts
+from finewright.sklearn.base import TextEstimator, check_distinct_names, raising_value_errors, read_texts
 
 
 class TextClassifier(ClassifierMixin, TextEstimator):
@@ -58,6 +58,7 @@ class TextClassifier(ClassifierMixin, TextEstimator):
         self._train(texts, [known[label] for label in labels.tolist()], options={"task": "text-classification"})
         return self
 
+    @raising_value_errors()
     def predict_proba(self, X: Sequence[str]) -> np.ndarray:
         """Return the probability of every class, shape (texts, classes), in the order of `classes_`."""
         check_is_fitted(self)

@@ -8,7 +8,7 @@ from sklearn.base import RegressorMixin
 from sklearn.utils.validation import check_is_fitted, column_or_1d
 
 from finewright.data.number_cells import write_number
-from finewright.sklearn.base import TextEstimator, read_texts
+from finewright.sklearn.base import TextEstimator, raising_value_errors, read_texts
 
 
 class TextRegressor(RegressorMixin, TextEstimator):
@@ -37,11 +37,13 @@ class TextRegressor(RegressorMixin, TextEstimator):
         self._train(texts, [write_number(number) for number in numbers.tolist()], options={"task": "regression"})
         return self
 
+    @raising_value_errors()
     def predict(self, X: Sequence[str]) -> np.ndarray:
         """Return the predicted number of every text, float64, shape (texts,)."""
         check_is_fitted(self)
         return np.array([one["value"] for one in self._model.predict(read_texts(X))], dtype=np.float64)  # type: ignore[typeddict-item]
 
+    @raising_value_errors()
     def predict_interval(self, X: Sequence[str], *, level: float = 0.9) -> np.ndarray:
         """Return the ends of the interval that holds this share of new numbers, shape (texts, 2); NaN without validation rows."""
         check_is_fitted(self)

@@ -5,8 +5,9 @@ from typing import Any
 
 from sklearn.utils.validation import check_is_fitted
 
+from finewright.data.labelled_rows import is_blank
 from finewright.data.tagged_tokens import Span, TextWithWords, fit_spans, join_tokens
-from finewright.sklearn.base import TextEstimator
+from finewright.sklearn.base import TextEstimator, raising_value_errors
 from finewright.tasks import entity_metrics
 
 
@@ -32,7 +33,7 @@ class TokenClassifier(TextEstimator):
 
         All rows but a validation share are trained on; none is held out as a test. `ValueError` if they differ in number.
         """
-        words, tags = [_words(one) for one in X], [[str(tag) for tag in one] for one in y]
+        words, tags = _samples(X), [[str(tag) for tag in one] for one in y]
         if len(words) != len(tags):
             raise ValueError(f"{len(words):,} lists of words, but {len(tags):,} lists of tags")
         for place, (one, other) in enumerate(zip(words, tags, strict=True)):
@@ -43,10 +44,11 @@ class TokenClassifier(TextEstimator):
         self.classes_ = list(self.run_.config.labels)
         return self
 
+    @raising_value_errors()
     def predict(self, X: Sequence[Sequence[str]]) -> list[list[str]]:
         """Return the tags of the words of every sample, those of entities in IOB2."""
         check_is_fitted(self)
-        samples = [_words(one) for one in X]
+        samples = _samples(X)
         found: list[list[str]] = []
         for words, predicted in zip(samples, self.run_.predict([_as_text(one) for one in samples]), strict=True):
             one: dict[str, Any] = dict(predicted)
@@ -66,13 +68,20 @@ class TokenClassifier(TextEstimator):
         return float(measured.get("entity_f1", measured["token_accuracy"]))
 
 
-def _words(sample: Any) -> list[str]:
-    if isinstance(sample, str) or not all(isinstance(word, str) for word in sample):
-        raise ValueError(f"wanted a list of words, found {sample!r:.60}")
-    return list(sample)
+def _samples(X: Any) -> list[list[str]]:
+    """Return the words of every sample. Raise `ValueError` for what are none, and for a sample without words or an empty one."""
+    found = []
+    for place, sample in enumerate(X):
+        if isinstance(sample, str) or not all(isinstance(word, str) for word in sample):
+            raise ValueError(f"wanted a list of words, found {sample!r:.60}")
+        words = list(sample)
+        if not words or any(is_blank(word) for word in words):
+            raise ValueError(f"sample {place}, counted from 0, has {'an empty word' if words else 'no words'}: leave it out")
+        found.append(words)
+    return found
 
 
 def _as_text(words: Sequence[str]) -> str:
-    """Return the words as a text that knows them; a blank one for none."""
+    """Return the words as a text that knows them."""
     text, bounds = join_tokens(words)
     return TextWithWords(text, bounds)

@@ -5,10 +5,10 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 
+from finewright.core.units import counted
 from finewright.data.checks import (
     HELD_OUT,
     Finding,
-    counted,
     find_duplicates,
     find_empty,
     find_no_training,
@@ -91,7 +91,8 @@ def _find_no_classes(splits: Mapping[str, Sequence[Example]]) -> Iterator[Findin
         yield Finding("numeric_labels", "error", message, places_of(rows[:5]), fix, forcible=True)
     elif alone:
         examples = ", ".join(f"{row.label!r:.40}" for row in own[:2])
-        message = f"{len(own):,} of {len(rows):,} rows have a label that no other row has, such as {examples}"
+        have = "has" if len(own) == 1 else "have"
+        message = f"{len(own):,} of {len(rows):,} rows {have} a label that no other row has, such as {examples}"
         fix = "another --label-column, or fewer labels with several rows each; --force trains anyway"
         yield Finding("distinct_labels", "error", message, places_of(own[:5]), fix, forcible=True)
 

@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from finewright.core.units import counted
+
 NUM_CALIBRATION_BINS = 15
 NUM_SHOWN_BINS, LEAST_IN_BIN = 10, 5
 """Number of bins of a plotted calibration curve; fewest rows of a bin that is plotted."""
@@ -72,10 +74,12 @@ def describe_review_threshold(measured: Mapping[str, Any]) -> tuple[float, str]:
     num_rows, found = measured.get("num_rows", 0), measured.get("review")
     if found:
         share = f"{math.floor(found['share_right'] * 1000) / 10:g}%"
-        return found["threshold"], f"at or above it, {share} of {found['num_rows']:,} validation rows were right"
+        return found[
+            "threshold"
+        ], f"at or above it, {share} of {counted(found['num_rows'], 'validation row was', 'validation rows were')} right"
     if num_rows < LEAST_REVIEWED:
-        return DEFAULT_REVIEW, f"assumed: {num_rows:,} validation rows are too few to measure it"
-    return 1.0, f"at no confidence were {REVIEW_SHARE:.0%} of the {num_rows:,} validation rows right"
+        return DEFAULT_REVIEW, f"assumed: {counted(num_rows, 'validation row is', 'validation rows are')} too few to measure it"
+    return 1.0, f"at no confidence were {REVIEW_SHARE:.0%} of the {counted(num_rows, 'validation row')} right"
 
 
 def classification_metrics(

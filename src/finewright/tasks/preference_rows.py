@@ -11,6 +11,7 @@ import numpy as np
 
 from finewright.core.config import DataConfig
 from finewright.core.errors import ExitCode, UserError
+from finewright.core.units import counted
 from finewright.data import chat_encoding
 from finewright.data.checks import Finding
 from finewright.data.conversations import Conversation
@@ -153,15 +154,20 @@ def _describe(
     """Return which rows are left out or cut, and why."""
     found = []
     if over_long:
-        what = f"{len(over_long):,} of {len(rows):,} {name} rows are left out: a prompt with its answer is longer than {limit:,} "
+        are = "is" if len(over_long) == 1 else "are"
+        what = (
+            f"{len(over_long):,} of {len(rows):,} {name} rows {are} left out: a prompt with its answer is longer than {limit:,} "
+        )
         fix = f"--max-length {longest} keeps all, --set data.over_long=cut-prompt cuts the oldest part of their prompts"
         places = tuple(rows[row].where for row in over_long)
         found.append(Finding("over_long", "warning", f"{what}tokens, the longest has {longest:,}", places, fix))
     if without:
-        what = f"{len(without):,} of {len(rows):,} {name} rows are left out: no one text of the chat template holds the answer"
+        are = "is" if len(without) == 1 else "are"
+        what = f"{len(without):,} of {len(rows):,} {name} rows {are} left out: no one text of the chat template holds the answer"
         places = tuple(rows[row].where for row in without)
         found.append(Finding("untrained", "warning", what, places, "give them an answer of one message"))
     if num_cut:
-        what = f"{num_cut:,} {name} prompts are cut so that {limit:,} tokens hold their answers: their oldest part is left out"
+        prompts = counted(num_cut, f"{name} prompt is", f"{name} prompts are")
+        what = f"{prompts} cut so that {limit:,} tokens hold the answer too: the oldest part is left out"
         found.append(Finding("truncated", "warning", what, (), "--max-length keeps more"))
     return found

@@ -4,7 +4,8 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from finewright.data.checks import Finding, counted, places_of
+from finewright.core.units import counted
+from finewright.data.checks import Finding, places_of
 from finewright.data.dataset import Dataset
 from finewright.data.readers.base import bad_file
 from finewright.data.tag_schemes import OUTSIDE, has_entities
@@ -107,5 +108,6 @@ def check_known_tags(rows: Sequence[TaggedText], labels: Sequence[str]) -> None:
         return
     counts = Counter(tag for row in unknown for tag in row.tags if tag not in known).most_common()
     listed = ", ".join(f"{tag!r:.60} ({count:,})" for tag, count in counts[:10])
-    what = f"{len(unknown):,} of {len(rows):,} rows, from here on, have tags that the model does not know: {listed}"
+    have = "has" if len(unknown) == 1 else "have"
+    what = f"{len(unknown):,} of {len(rows):,} rows, from here on, {have} tags that the model does not know: {listed}"
     raise bad_file(what, unknown[0].where, f"its tags are {', '.join(labels[:20])}")

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from finewright.core.config import RunConfig
+from finewright.core.units import counted
 from finewright.data import chat_encoding, checks
 from finewright.data.checks import Finding
 from finewright.data.conversation_shapes import RowKind
@@ -244,6 +245,7 @@ def _findings(
     """Return which rows are left out or cut, and why."""
     found = checks.check_samples(encoded, rows, name=name, limit=limit)
     if encoded.num_cut:
-        what = f"{encoded.num_cut:,} {name} prompts are cut to {limit:,} tokens: their oldest part is left out"
+        prompts = counted(encoded.num_cut, f"{name} prompt is", f"{name} prompts are")
+        what = f"{prompts} cut to {limit:,} tokens: the oldest part is left out"
         found.append(Finding("truncated", "warning", what, (), "--max-length keeps more"))
     return found

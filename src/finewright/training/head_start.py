@@ -15,6 +15,7 @@ import numpy as np
 import torch
 
 from finewright.core.errors import ExitCode, UserError
+from finewright.core.units import counted
 from finewright.data import packing
 from finewright.data.packing import EncodedSplit
 from finewright.inference import scoring
@@ -158,9 +159,9 @@ def _check_loss(
         spreads += [] if losses_N is None else [losses_N]
     expected, loss, noisy = (found / weight).tolist()
     if not abs(loss - expected) <= CHECK_SLACK * max(1.0, task.expected_first_loss or 0.0):
+        have = counted(len(places), "training row has", "training rows have")
         raise UserError(
-            f"with the head of the regression {len(places)} training rows have a loss of {loss:.4f}, in the regression itself of "
-            f"{expected:.4f}",
+            f"with the head of the regression {have} a loss of {loss:.4f}, in the regression itself of {expected:.4f}",
             where="head",
             fix="rows, labels and head do not match; please report this with the command; training.head_start=random goes on",
             code=ExitCode.MISMATCH,

@@ -12,6 +12,7 @@ import torch
 from finewright.core import oom
 from finewright.core.errors import RESUME, ExitCode, UserError
 from finewright.core.events import EvaluationCompleted, Event, MicroBatchesSplit, StepCompleted, StepResult, TrainingStopped
+from finewright.core.units import counted
 from finewright.data.packing import EncodedSplit, Update
 from finewright.models.prepared import PreparedModel
 from finewright.tasks.base import Task
@@ -34,7 +35,7 @@ MOST_DEVIATIONS = 6.0
 class TrainingSchedule:
     """Everything that the loop needs besides the model and the data.
 
-    `evaluates_start`: the validation split is evaluated before the first update too, as the head is a fitted one.
+    `evaluates_start`: the validation split is evaluated before the first update too, as the head is a fitted or a trained one.
     `start_loss_spread`: of a fitted head, the standard deviation of the training rows' losses; None: the head is new.
     """
 
@@ -282,7 +283,7 @@ class _GradientGuard:
         self.progress.unreached = list(self.unreached)
         if missing:
             raise UserError(
-                f"{len(missing)} trained tensors get no gradient, for instance {missing[0]}",
+                f"{counted(len(missing), 'trained tensor gets', 'trained tensors get')} no gradient, for instance {missing[0]}",
                 where=f"step {index + 1}",
                 fix="they would never change; choose a target module that the tokens of a text go through",
                 code=ExitCode.MISMATCH,

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from finewright.core.errors import ExitCode, UserError
+from finewright.core.units import counted
 from finewright.models.prepared import PreparedModel
 
 TRAINED, REST = "trained", "state"
@@ -136,7 +137,8 @@ def set_weights(prepared_model: PreparedModel, weights: dict[str, torch.Tensor])
     differing = {name for name in {*trained, *weights} if _shape(trained.get(name)) != _shape(weights.get(name))}
     if differing:
         name = min(differing)
-        what = f"{len(differing)} trained tensors are not those of the checkpoint, for instance {name}: "
+        tensors = counted(len(differing), "trained tensor is not that", "trained tensors are not those")
+        what = f"{tensors} of the checkpoint, for instance {name}: "
         what += f"{_shape(weights.get(name)) or 'absent'} → {_shape(trained.get(name)) or 'absent'}"
         raise UserError(what, fix="start a new run with another --out", code=ExitCode.MISMATCH)
     with torch.no_grad():

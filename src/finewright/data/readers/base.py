@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from finewright.core.errors import ExitCode, UserError
+from finewright.core.units import counted
 from finewright.data.readers.source import InputFile, bad_file, plain_suffix
 
 __all__ = [
@@ -164,7 +165,7 @@ def drop_faulty_rows(faults: list[str], *, skip: bool) -> list[str]:
     unless such rows shall be skipped. `skip`: the option `data.skip_invalid_rows`."""
     if faults and not skip:
         raise combine_faults(faults, "correct these rows, or leave them out with --set data.skip_invalid_rows=true")
-    return [f"{len(faults):,} rows dropped: {'; '.join(faults[:5])}"] if faults else []
+    return [f"{counted(len(faults), 'row')} dropped: {'; '.join(faults[:5])}"] if faults else []
 
 
 def number_columns(count: int) -> tuple[str, ...]:

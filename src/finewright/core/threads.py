@@ -5,7 +5,6 @@ import sys
 from contextlib import AbstractContextManager
 from typing import Any
 
-
 _OWN_LIBRARIES = ("numpy", "scipy.linalg", "sklearn", "torch")
 """Modules that bring native libraries with threads of their own; each that is loaded later means another search."""
 

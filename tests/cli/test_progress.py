@@ -217,7 +217,7 @@ def test_a_run_of_numbers_shows_their_error():
     for name, value in {"rmse": 1.25, "mae": 0.75, "r2": 0.5, "spearman": 0.625}.items():
         measured |= {name: value, f"{name}_ci95": [value - 0.1, value + 0.1]}
     table = Console(file=io.StringIO(), width=200)
-    table.print(progress.result_table(run_result(metrics={"test": measured})))
+    table.print(progress.result_table(run_result(metrics={"test": measured}, task="regression")))
     said = re.sub("  +", "  ", table.file.getvalue())
     assert "test numbers  RMSE 1.25 (95% interval 1.15 to 1.35), MAE 0.75, R2 0.5, Spearman 0.625 on 90 rows" in said
     assert "always predicting the mean of the training rows: RMSE 2" in said

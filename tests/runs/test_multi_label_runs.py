@@ -66,7 +66,8 @@ def test_the_task_is_found_and_everything_is_measured(full):
     assert [*measured["per_label"]] == [*NAMES]
     assert {*result.baseline_metrics} == {"majority", "bag-of-words"}
     config = json.loads((full.path / "config.json").read_text())
-    assert config["columns"] == {"texts": ["text"], "label": "labels", "form": "joined", "label_separator": ";"}
+    known = {"texts": ["text"], "label": "labels", "form": "joined", "label_separator": ";", "decimal": "", "percent": None}
+    assert config["columns"] == known
     assert config["labels"] == [*NAMES]
     lines = [json.loads(line) for line in (full.path / "metrics.jsonl").read_text().splitlines()]
     assert {"micro_f1", "macro_f1", "average_precision", "loss"} == {*next(x["validation"] for x in lines if x.get("validation"))}

@@ -125,7 +125,7 @@ def test_rows_that_do_not_fit_are_left_out(place, tmp_path):
         place, tmp_path / "cut", source="long.jsonl", max_steps=2, data={"over_long": "cut-prompt", "max_length": 120}
     )
     assert all(map(math.isfinite, steps))
-    assert any("1 train prompts are cut" in one for one in said)
+    assert any("1 train prompt is cut" in one for one in said)
 
 
 def test_a_model_that_is_not_its_reference_is_refused(place, tmp_path, monkeypatch):
@@ -166,7 +166,7 @@ def test_an_evaluation_says_of_prompts_that_they_are_cut_and_of_other_rows_nothi
         run = open_run(folder.path)
         found[name] = run.evaluate_rows(run.read_labelled_rows(preferred.write(tmp_path / f"{name}.jsonl", rows)))
     assert (found["fits"].num_cut, found["long"].num_cut) == (0, 0), "the limit is that of each text, not of a row"
-    assert any("1 evaluated prompts are cut" in note for note in found["long"].notes)
+    assert any("1 evaluated prompt is cut" in note for note in found["long"].notes)
     assert not any("cut" in note for note in found["fits"].notes)
 
 

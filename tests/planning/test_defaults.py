@@ -188,3 +188,16 @@ def test_the_limit_of_a_rate_is_named_only_where_it_applies(width, capped):
     _, reason = defaults._default_lr(SimpleNamespace(hidden_size=width), methods.build_method("lora", {}))
     assert f"this network's is {width}" in reason
     assert ("never more than 2 times as much" in reason) == capped
+
+
+@pytest.mark.parametrize(
+    ("num_rows", "num_labels", "steps"),
+    [(48, 6, 60), (616, 77, 60), (384, 6, 192), (1000, 6, 240), (1000, 77, 60), (20, 0, 60)],
+)
+def test_the_updates_on_pairs_grow_with_the_rows_of_a_label(num_rows, num_labels, steps):
+    choices = Decisions()
+    sizes = {"num_rows": num_rows, "num_labels": num_labels, "choices": choices}
+    assert defaults.default_pair_steps(TrainingConfig(), **sizes) == steps
+    assert choices.made[0]["reason"].startswith(f"{steps} steps for ")
+    assert defaults.default_pair_steps(TrainingConfig(max_steps=9), **sizes) == 9
+    assert defaults.default_pair_steps(TrainingConfig(epochs=1), **sizes) == -(-num_rows // 16)

@@ -17,7 +17,9 @@ from finewright.planning import hardware_rates
 from finewright.tasks.base import Task
 
 LEAST_STEPS = 500
-PAIR_STEPS = 60
+PAIR_STEPS, PAIR_STEPS_PER_ROW, MOST_PAIR_STEPS = 60, 3, 240
+"""Fewest updates on pairs of texts, how many for each row that a label has on average, and the most: measured in
+docs/explanation/contrastive.md."""
 PATIENT_EPOCHS = 3
 """Epochs without improvement after which training stops. Runs of so few epochs, the default for larger data, never stop early."""
 MOST_LR_FACTOR = 2.0
@@ -211,14 +213,19 @@ def default_tokens_per_micro_batch(options: TrainingConfig, *, lengths: Sequence
     return options.tokens_per_micro_batch
 
 
-def default_pair_steps(options: TrainingConfig, *, num_rows: int, choices: Decisions) -> int:
-    """Return the number of updates on pairs of texts: few, as each compares all pairs of its texts."""
+def default_pair_steps(options: TrainingConfig, *, num_rows: int, num_labels: int, choices: Decisions) -> int:
+    """Return the number of updates on pairs of texts: few, as each compares all pairs of its texts.
+
+    With many rows of a label there is more to learn from; with few, or many labels, more steps learn these rows by heart.
+    """
     per_epoch = math.ceil(num_rows / packing.ROWS_PER_STEP)
     if options.epochs is not None:
         steps = max(1, round(options.epochs * per_epoch))
     else:
-        steps = PAIR_STEPS
-        choices.note("training.epochs", steps / per_epoch, f"{steps} steps, docs/explanation/contrastive.md")
+        rows_per_label = num_rows / max(1, num_labels)
+        steps = round(min(max(PAIR_STEPS, PAIR_STEPS_PER_ROW * rows_per_label), MOST_PAIR_STEPS))
+        reason = f"{steps} steps for {rows_per_label:.3g} rows a label, docs/explanation/contrastive.md"
+        choices.note("training.epochs", steps / per_epoch, reason)
     return min(steps, options.max_steps) if options.max_steps else steps
 
 

@@ -320,7 +320,8 @@ def _pair_updates(
     """Return the updates on pairs of texts. Without data the texts' labels are taken to occur equally often."""
     num_rows = len(texts.training)
     targets = texts.targets or [row % max(1, num_labels) for row in range(num_rows)]
-    num_updates = defaults.default_pair_steps(settings.training, num_rows=num_rows, choices=choices)
+    sizes = {"num_rows": num_rows, "num_labels": num_labels}
+    num_updates = defaults.default_pair_steps(settings.training, **sizes, choices=choices)
     return packing.schedule_balanced_updates(
         targets, rows_per_update=packing.ROWS_PER_STEP, seed=settings.seed, num_updates=num_updates
     )

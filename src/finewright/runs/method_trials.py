@@ -90,8 +90,7 @@ def _strata(targets: Sequence[Any]) -> np.ndarray:
 
 
 def shorten(settings: RunConfig, method: Method) -> RunConfig:
-    """Return the settings of a trial: as many epochs as the run makes, where the run's number of steps does not depend on its
-    rows."""
+    """Return the settings of a trial: on pairs of texts half of the fewest updates of a run, as it has half of the rows."""
     given = settings.training
     if method.objective != "pairs" or given.epochs is not None or given.max_steps:
         return settings

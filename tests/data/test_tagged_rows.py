@@ -307,6 +307,14 @@ def test_one_word_a_row_where_an_empty_cell_means_the_same_sentence(tmp_path):
     assert [record.values["tokens"] for record in table.records] == [["Anna", "left", "Rome"], ["He", "."]]
 
 
+def test_sentences_are_counted_anew_in_each_document(tmp_path):
+    """As in tables of spaCy's tokens: documents of one sentence all have the sentence 1."""
+    lines = ["d1,1,Anna,B-PER", "d1,1,left,O", "d2,1,Rome,B-LOC", "d2,1,waits,O", "d2,2,Bye,O"]
+    (tmp_path / "a.csv").write_text("doc_id,sentence_id,token,tag\n" + "\n".join(lines) + "\n")
+    rows, _ = dataset.read_rows(tmp_path / "a.csv", options=DataConfig(), row_kind="tagged-tokens")
+    assert [row.text for row in rows] == ["Anna left", "Rome waits", "Bye"]
+
+
 def test_sentences_may_have_their_number_in_every_row_and_missing_words_are_named(tmp_path):
     lines = [("1", "Anna", "B-PER"), ("1", "left", "O"), ("2", "Rome", "B-LOC"), ("2", "waits", "O")]
     (tmp_path / "a.csv").write_text("sentence_id,word,tag\n" + "".join(",".join(line) + "\n" for line in lines))

@@ -81,3 +81,28 @@ def test_very_many_labels_take_it_in_place_of_a_regression(monkeypatch):
     analysis = task.fit_head(features_NF, targets_N.tolist(), has_bias=True)
     assert not np.allclose(regression.weight, analysis.weight)
     assert accuracy(analysis, features_NF, targets_N) > 0.9
+
+
+def test_the_loss_of_rows_left_out_has_the_class_weights_as_that_of_the_training_rows(monkeypatch):
+    features_NF, targets_N = clusters(num_labels=10, per_label=40)
+    features_NF[targets_N == 0] = features_NF[::10][:40]  # rows of all labels: the first one cannot be told
+    seen = []
+    monkeypatch.setattr(discriminant_analysis, "find_softness", lambda _, *, held_out_loss: seen.append(held_out_loss) or 1.0)
+    for weight in (1.0, 20.0):
+        weights_N = np.where(targets_N == 0, weight, 1.0)
+        discriminant_analysis.fit_head(features_NF, targets_N, num_labels=10, weights=weights_N, has_bias=True)
+    assert seen[1] > 1.3 * seen[0]
+
+
+def test_softness_does_not_depend_on_the_order_of_many_rows(monkeypatch):
+    """A file may be in order of its labels, and some of its rows stand for all."""
+    monkeypatch.setattr(discriminant_analysis, "MOST_HELD_OUT", 60)
+    features_NF, targets_N = clusters(num_labels=6, per_label=50, noise=0.3)
+    dice = np.random.default_rng(1)
+    features_NF[targets_N > 0] += 2 * dice.normal(size=(250, 24)).astype(np.float32)  # the rows of the first label are easy
+    mixed = dice.permutation(len(targets_N))
+    found = [
+        discriminant_analysis.fit_head(features_NF[rows], targets_N[rows], num_labels=6, weights=None, has_bias=True).softness
+        for rows in (np.arange(len(targets_N)), mixed)
+    ]
+    assert found[0] == pytest.approx(found[1], rel=0.05)

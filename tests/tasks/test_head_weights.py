@@ -50,6 +50,22 @@ def test_with_many_rows_little_is_left_to_soften():
     assert task.fit_head(features, several, has_bias=True).softness > 0.6
 
 
+@pytest.mark.parametrize("weights", [None, (1.0, 1.0, 1.0, 25.0)])
+def test_the_only_row_of_a_label_does_not_soften_the_head_of_all_others(weights):
+    """Left out, nothing knows its label: that is no uncertainty of the features."""
+    features, targets = made(90, shift=4.0)
+    plain = TextClassification(LABELS).fit_head(features, targets, has_bias=True).softness
+    targets[40] = 3
+    assert TextClassification((*LABELS, "d"), weights).fit_head(features, targets, has_bias=True).softness > 0.9 * plain
+
+
+def test_of_two_labels_one_with_a_single_row_leaves_the_head_certain():
+    features, _ = made(90, shift=0.0)
+    targets = np.arange(90) // 89
+    features[:, 0] += 20.0 * targets
+    assert TextClassification(("a", "b")).fit_head(features, targets, has_bias=True).softness > 0.9
+
+
 def test_the_factor_lies_where_the_losses_meet():
     assert find_softness(lambda factor: 1.0 - 0.8 * factor, held_out_loss=0.6) == pytest.approx(0.5)
     assert find_softness(lambda factor: 1.0 - 0.8 * factor, held_out_loss=0.1) == 1.0, "never harder"

@@ -6,6 +6,8 @@ from typing import Any
 from finewright.data.readers.base import FileFormat, FileTable, Record
 
 _SENTENCES = ("sentence #", "sentence#", "sentence_id", "sentence id", "sentence_idx", "sentence_number", "sent_id")
+_DOCUMENTS = ("doc_id", "document_id", "document", "doc", "docid", "article_id", "text_id", "file", "filename")
+"""Columns that say of which document a sentence is: numbers may begin anew there, so documents of one sentence all have 1."""
 _WORDS = ("word", "token")
 TOKENS = "tokens"
 
@@ -13,7 +15,8 @@ TOKENS = "tokens"
 def group_words(table: FileTable) -> FileTable:
     """Return a table with one word in each row as one with a list of words, and of what is said of each, for each sentence.
 
-    An empty cell in the column of sentences means the sentence of the row above. Any other table is returned as it is.
+    An empty cell in the column of sentences means the sentence of the row above. If a column says the document, a sentence is
+    of one. Any other table is returned as it is.
     """
     names = {name.casefold().strip(): name for name in reversed(table.columns) if name not in table.repeated}
     sentence = next((names[one] for one in _SENTENCES if one in names), "")
@@ -21,14 +24,15 @@ def group_words(table: FileTable) -> FileTable:
     if not sentence or not word or table.splits or TOKENS in names:
         return table
     others = [name for name in table.columns if name not in (sentence, word)]
+    bounds = [sentence, *(names[one] for one in _DOCUMENTS if one in names)]
     groups: list[list[Record]] = []
-    current: Any = None
+    current: dict[str, Any] = {}
     for record in table.records:
-        found = record.values.get(sentence)
-        begins = not _is_empty(found) and found != current
+        found = {name: record.values.get(name) for name in bounds if not _is_empty(record.values.get(name))}
+        begins = any(value != current.get(name) for name, value in found.items())
         if begins or not groups:
             groups.append([])
-            current = found
+            current = {**current, **found}
         groups[-1].append(record)
     if len(groups) == len(table.records):
         return table  # each row has a number of its own: these are no words of sentences

@@ -54,6 +54,12 @@ class HeadLayers:
             if bias is not None:
                 self.last.bias.copy_(torch.from_numpy(bias))
 
+    def multiply_last(self, factor: float) -> None:
+        """Multiply the outputs of the last layer."""
+        with torch.no_grad():
+            for parameter in self.last.parameters():
+                parameter.mul_(factor)
+
     def set_near_identity(self, layer: nn.Linear, inputs_NF: np.ndarray) -> None:
         """Let a hidden layer pass its inputs on almost unchanged, so that the last layer reads the states themselves.
 

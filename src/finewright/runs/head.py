@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from finewright.core.units import counted
 from finewright.data.packing import EncodedSplit
+from finewright.inference import scoring
 from finewright.models.head_start import HeadLayers
 from finewright.models.prepared import PreparedModel
 from finewright.planning import plan
@@ -78,6 +79,20 @@ def fit_head_again(context: RunContext, ready: "PreparedRun", opened: Session, t
         head_start.start_from_probe(ready.model, task, new=(), train=train, softened=False)
     except HeadNotFitted as reason:
         context.notify(f"head: stays as it was, as {reason}", level="warning", code="head")
+
+
+def undo_softness(ready: "PreparedRun", opened: Session, validation: EncodedSplit, *, task: Task) -> None:
+    """Give a fitted head that is kept without an update its own certainty again: it was softened for a training alone.
+
+    The last checkpoint keeps the softened head: a run that is stopped afterwards does this once again.
+    """
+    progress = opened.state.progress
+    softness = (progress.probe or {}).get("softness", 1.0)
+    if softness == 1.0 or progress.best is None:
+        return
+    HeadLayers.find(ready.model, new=()).multiply_last(1 / softness)
+    metrics = scoring.evaluate_split(ready.model, validation, task=task).metrics()
+    progress.best = replace(progress.best, metrics=metrics)
 
 
 def describe_probe(progress: Progress, probe: dict[str, Any]) -> dict[str, Any]:

@@ -366,6 +366,7 @@ def train(context: RunContext, selected: SelectedMethod, ready: PreparedRun) -> 
     opened.state.progress.best = loop.choose_kept(opened.state.progress, task)
     step = opened.checkpoints.restore_best()
     if step == 0:
+        head.undo_softness(ready, opened, splits["validation"], task=task)
         began = before_training.name_start(selected, opened.state.progress)
         context.notify(f"fine-tuning was no better on validation than {began}, which is kept", code="best")
     elif step != opened.state.progress.step:

@@ -40,7 +40,7 @@ def fit_head(
     shrinkage, temperature, held_out = _choose_shrinkage(scaled_NF, targets_N, num_labels, weights=weights, has_bias=has_bias)
     weight_CF, bias_C = _fit(scaled_NF, targets_N, num_labels, shrinkage=shrinkage, weights=weights, has_bias=has_bias)
     weight_CF, bias_C = weight_CF / temperature, bias_C / temperature
-    rows = np.arange(len(targets_N))[:MOST_HELD_OUT]
+    rows = np.arange(len(targets_N))[:: -(-len(targets_N) // MOST_HELD_OUT)]  # evenly: a file may be in order of its labels
     scores_NC, own = scaled_NF[rows] @ weight_CF.T + bias_C, None if weights is None else weights[rows]
 
     def measure_loss(factor: float) -> float:
@@ -110,9 +110,10 @@ def _choose_shrinkage(
         )
         scores = features_NF[judged] @ weight_CF.T + np.where(np.isfinite(bias_C), bias_C, -1e4)
         temperature = calibration.fit_temperature(scores, targets_N[judged])
-        found.append((float(_log_likelihoods(scores / temperature, targets_N[judged]).mean()), shrinkage, temperature))
-    likelihood, shrinkage, temperature = max(found)
-    return shrinkage, temperature, -likelihood
+        likelihoods_N = _log_likelihoods(scores / temperature, targets_N[judged])
+        weighted = float(np.average(likelihoods_N, weights=None if weights is None else weights[judged]))
+        found.append((float(likelihoods_N.mean()), shrinkage, temperature, -weighted))
+    return max(found)[1:]
 
 
 def _log_likelihoods(scores_NC: np.ndarray, targets_N: np.ndarray) -> np.ndarray:

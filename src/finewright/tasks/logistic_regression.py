@@ -158,20 +158,36 @@ def compute_scales(features_NF: np.ndarray) -> np.ndarray:
 def _choose_strength(
     features: np.ndarray, targets: np.ndarray, *, num_labels: int, weights: np.ndarray | None, intercept: bool
 ) -> tuple[float, float]:
-    """Return the C for a head, see `choose_strength`. `weights`: of the rows, shape (N,)."""
+    """Return the C for a head and the loss of rows left out, see `choose_strength`. `weights`: of the rows, shape (N,)."""
     how: dict[str, Any] = {"num_labels": num_labels, "weights": weights, "intercept": intercept}
     return choose_strength(
-        lambda strength: log_likelihoods(cross_validate(features, targets, strength=strength, **how), targets), weights_N=weights
+        lambda strength: log_likelihoods(cross_validate(features, targets, strength=strength, **how), targets),
+        weights_N=weights,
+        judged_N=find_judged(targets),
     )
 
 
-def choose_strength(measure: Callable[[float], np.ndarray], *, weights_N: np.ndarray | None) -> tuple[float, float]:
+def find_judged(targets: np.ndarray, *, num_folds: int = NUM_FOLDS) -> np.ndarray:
+    """Return whether the rows that are kept can know the label of a row that is left out, shape (N,): the only row of its label,
+    or one of rows without which there is one label alone, has a likelihood of 0, which says nothing of the features."""
+    folds = split_into_folds(targets, num_folds)
+    judged_N = np.zeros(len(targets), dtype=bool)
+    for fold in range(num_folds):
+        kept = np.unique(targets[folds != fold])
+        judged_N |= (folds == fold) & np.isin(targets, kept) & (len(kept) > 1)
+    return judged_N
+
+
+def choose_strength(
+    measure: Callable[[float], np.ndarray], *, weights_N: np.ndarray | None, judged_N: np.ndarray | None = None
+) -> tuple[float, float]:
     """Return the lowest C whose likelihood of rows that are left out is within one standard error of the highest, and their loss.
 
     The likelihood of few rows is noisy, and a lower C is the safer error (the one-standard-error rule: Hastie, Tibshirani and
     Friedman, The Elements of Statistical Learning, 7.10).
 
     `measure`: returns the log-likelihoods of all rows with a C, each while it was left out, shape (N,).
+    `judged_N`: the rows whose loss is returned; all if there is none of them.
     """
     share_N = 1.0 if weights_N is None else weights_N / np.mean(weights_N)
     found: list[np.ndarray] = []
@@ -187,4 +203,7 @@ def choose_strength(measure: Callable[[float], np.ndarray], *, weights_N: np.nda
         if lost_N.mean() <= lost_N.std() / len(lost_N) ** 0.5:
             best = number
             break
-    return PROBE_STRENGTHS[best], -means[best]
+    if judged_N is None or judged_N.all() or not judged_N.any():
+        return PROBE_STRENGTHS[best], -means[best]
+    share = float(np.broadcast_to(share_N, judged_N.shape)[judged_N].mean())
+    return PROBE_STRENGTHS[best], -float(found[best][judged_N].mean()) / share

@@ -7,15 +7,11 @@ import pytest
 from finewright.core import cpu_share
 
 
-def test_the_share_is_cpu_time_over_time_and_threads(monkeypatch):
-    monkeypatch.setattr(time, "monotonic", iter([100.0, 110.0]).__next__)
-    monkeypatch.setattr(time, "process_time", iter([3.0, 8.0]).__next__)
-    assert cpu_share.CpuShare(threads=2).measure() == pytest.approx(0.25)
-
-
-def test_no_time_has_no_share(monkeypatch):
-    monkeypatch.setattr(time, "monotonic", lambda: 1.0)
-    assert cpu_share.CpuShare(threads=1).measure() is None
+@pytest.mark.parametrize(("seconds", "cpu_seconds", "share"), [(10.0, 2.5, 0.25), (4.0, 4.1, 1.0), (1.0, 0.1, None)])
+def test_the_share_is_cpu_time_over_time_where_that_says_something(monkeypatch, seconds, cpu_seconds, share):
+    monkeypatch.setattr(time, "monotonic", iter([100.0, 100.0 + seconds]).__next__)
+    monkeypatch.setattr(time, "thread_time", iter([3.0, 3.0 + cpu_seconds]).__next__)
+    assert cpu_share.CpuShare().measure() == share
 
 
 def test_only_a_busy_machine_is_told():

@@ -355,7 +355,7 @@ class RunResult(VersionedFile):
     `sessions`: how often the run was started. `stage_seconds`: duration of each stage (`core.events.Stage`) in the last one.
     `verification_difference`: largest difference between the scores of the saved model, reloaded in another process, and the
     trained one's. `stopped_early`: before the last of `planned_steps`, because validation no longer improved; `planned_seconds`
-    are those of all planned steps. `cpu_share`: of the processor time that training's threads could have had in the last session.
+    are those of all planned steps. `cpu_share`: of the processor time that training could have had in the last session.
     `best_step` 0: no update made the model better than the start of its head, which `probe` has, or None. `baselines`: on the
     same test rows, by name; `baseline_metrics`: without an accuracy, `tag_baselines`: of tags. The run of a baseline has no plan.
     """

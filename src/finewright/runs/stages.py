@@ -106,7 +106,7 @@ class PreparedRun:
 @dataclass(frozen=True)
 class TrainedRun:
     """The model with its best weights. `seconds`: training time of all sessions, checkpoints included. `cpu_share`: of the
-    processor time that the threads of this session's training could have had; None on an accelerator."""
+    processor time that this session's training could have had; None on an accelerator, or of very short training."""
 
     prepared: PreparedRun
     session: Session
@@ -341,7 +341,7 @@ def train(context: RunContext, selected: SelectedMethod, ready: PreparedRun) -> 
         context.on_event,  # after the checkpoint: what the caller hears of is saved
     ]
     seconds, peak_bytes = 0.0, context.meter.peak_bytes
-    share = CpuShare(threads=torch.get_num_threads())
+    share = CpuShare()
     with opened.stoppable():
         for event in loop.train(
             model,

@@ -190,9 +190,7 @@ def collect_rows(
             rows.append(read(record))
         except Fault as fault:
             faults.append(f"{record.where}: {fault}")
-    dropped = drop_faulty_rows(faults, skip=options.skip_invalid_rows)
-    notes = list(table.notes)
-    notes += dropped
+    notes = [*table.notes, *drop_faulty_rows(faults, skip=options.skip_invalid_rows)]
     unused = [name for name in table.columns if name not in used]
     if unused:
         more = f" and {len(unused) - _LISTED:,} more" if len(unused) > _LISTED else ""

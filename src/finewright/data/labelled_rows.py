@@ -49,8 +49,7 @@ def read_labelled_rows(table: FileTable, *, options: DataConfig, file: str) -> L
         else:
             rows.append(Example(text, names.setdefault(label, label), record.where, pair=read_pair(record, columns)))
             records.append(record)
-    dropped = base.drop_faulty_rows(faults, skip=options.skip_invalid_rows)
-    notes += dropped
+    notes += base.drop_faulty_rows(faults, skip=options.skip_invalid_rows)
     if num_spaced:
         notes.append(f"{file}: {num_spaced:,} label{'' if num_spaced == 1 else 's'} had spaces around, which were removed")
     if whole := labels.find_whole_numbers(names):

@@ -163,8 +163,7 @@ def read_tagged_rows(table: FileTable, *, options: DataConfig, file: str, tagged
             records.append(record)
         except _Fault as fault:
             faults.append(f"{record.where}: {fault}")
-    dropped = drop_faulty_rows(faults, skip=options.skip_invalid_rows)
-    notes += dropped
+    notes += drop_faulty_rows(faults, skip=options.skip_invalid_rows)
     rows = _to_tagged(read, records, file=file, notes=notes)
     return LabelledRows([*rows], records, table, form.columns, notes)
 

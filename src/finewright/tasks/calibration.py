@@ -31,6 +31,13 @@ def compute_probabilities(scores_NC: np.ndarray, *, temperature: float = 1.0) ->
     return shifted / shifted.sum(axis=1, keepdims=True)
 
 
+def log_likelihoods(scores_NC: np.ndarray, targets_N: np.ndarray) -> np.ndarray:
+    """Return the logarithm of the probability of each row's label, shape (N,)."""
+    highest_N = scores_NC.max(axis=1)
+    total_N = np.exp(scores_NC - highest_N[:, None]).sum(axis=1)
+    return scores_NC[np.arange(len(targets_N)), targets_N] - highest_N - np.log(total_N)
+
+
 def fit_temperature(scores_NC: np.ndarray, targets: Sequence[int] | np.ndarray) -> float:
     """Return the most probable temperature given labelled scores: the likelihood times the prior; 1 without rows.
 

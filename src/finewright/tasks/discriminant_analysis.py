@@ -44,7 +44,7 @@ def fit_head(
     scores_NC, own = scaled_NF[rows] @ weight_CF.T + bias_C, None if weights is None else weights[rows]
 
     def measure_loss(factor: float) -> float:
-        return float(np.average(-_log_likelihoods(factor * scores_NC, targets_N[rows]), weights=own))
+        return float(np.average(-calibration.log_likelihoods(factor * scores_NC, targets_N[rows]), weights=own))
 
     loss = measure_loss(1.0)
     weight_CF = weight_CF / scale_F
@@ -110,14 +110,7 @@ def _choose_shrinkage(
         )
         scores = features_NF[judged] @ weight_CF.T + np.where(np.isfinite(bias_C), bias_C, -1e4)
         temperature = calibration.fit_temperature(scores, targets_N[judged])
-        likelihoods_N = _log_likelihoods(scores / temperature, targets_N[judged])
+        likelihoods_N = calibration.log_likelihoods(scores / temperature, targets_N[judged])
         weighted = float(np.average(likelihoods_N, weights=None if weights is None else weights[judged]))
         found.append((float(likelihoods_N.mean()), shrinkage, temperature, -weighted))
     return max(found)[1:]
-
-
-def _log_likelihoods(scores_NC: np.ndarray, targets_N: np.ndarray) -> np.ndarray:
-    """Return the logarithm of the probability of each row's label, shape (N,)."""
-    highest_N = scores_NC.max(axis=1)
-    total_N = np.exp(scores_NC - highest_N[:, None]).sum(axis=1)
-    return scores_NC[np.arange(len(targets_N)), targets_N] - highest_N - np.log(total_N)

@@ -11,6 +11,7 @@ import numpy as np
 
 from finewright.core.threads import running_single_threaded
 from finewright.data.splits import split_into_folds
+from finewright.tasks import calibration
 from finewright.tasks.head_weights import HeadNotFitted, HeadWeights, check_every_label, check_finite, find_softness
 
 NUM_FOLDS = 3
@@ -102,8 +103,6 @@ def fit_head(
     The regression sees features of standard deviation near 1, which the head's weights undo exactly. Without a bias features are
     not centred, as only a bias could undo that. `weights`: of the rows, shape (N,). Raise `HeadNotFitted` with the reason.
     """
-    from scipy.special import logsumexp
-
     targets_N = np.asarray(targets)
     check_finite(features_NF)
     check_every_label(targets_N, num_labels)
@@ -116,10 +115,9 @@ def fit_head(
     if num_labels == 2:  # one row: the logarithm of the ratio of both probabilities
         weight_KF, bias_K = np.concatenate([-weight_KF, weight_KF]) / 2, np.concatenate([-bias_K, bias_K]) / 2
     scores_NC = features_NF @ weight_KF.T + bias_K
-    own_N = scores_NC[np.arange(len(targets_N)), targets_N]
 
     def measure_loss(factor: float) -> float:
-        return float(np.average(logsumexp(factor * scores_NC, axis=1) - factor * own_N, weights=weights))
+        return float(np.average(-calibration.log_likelihoods(factor * scores_NC, targets_N), weights=weights))
 
     loss = measure_loss(1.0)
     if not (np.isfinite(weight_KF).all() and np.isfinite(bias_K).all() and loss <= np.log(num_labels)):

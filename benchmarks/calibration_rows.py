@@ -28,7 +28,7 @@ def measure(scores_NC: np.ndarray, targets_N: np.ndarray, temperature: float) ->
     """Return log loss and calibration error."""
     found_NC = compute_probabilities(scores_NC, temperature=temperature)
     likelihood_N = found_NC[np.arange(len(targets_N)), targets_N].clip(min=np.finfo(float).tiny)
-    return float(-np.log(likelihood_N).mean()), calibration_error(found_NC, targets_N)
+    return float(-np.log(likelihood_N).mean()), calibration_error(found_NC.max(axis=1), found_NC.argmax(axis=1) == targets_N)
 
 
 def main() -> None:

@@ -65,7 +65,7 @@ def run(arguments: argparse.Namespace) -> dict:
             data, model=arguments.model, method=arguments.method, output_dir=out, options=options, callbacks=[on_event]
         )
     result = done.result
-    test = result.metrics["test"]
+    test = result.metrics.test.model_dump()
     kept = ("method", "seed", "trainable_parameters", "total_parameters", "train_seconds", "steps", "epochs")
     kept += ("peak_memory_bytes", "peak_resident_bytes")
     return {

@@ -8,11 +8,14 @@ os.environ["OMP_NUM_THREADS"] = "1"  # tests run side by side; spinning threads 
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ["FINEWRIGHT_CACHE"] = tempfile.mkdtemp(prefix="finewright-tests-")
 
+import hypothesis  # noqa: E402
 import pytest  # noqa: E402
 
 from finewright.core.quiet import native_libraries_quiet  # noqa: E402
 from finewright.data import splits  # noqa: E402
 
+hypothesis.settings.register_profile("no deadline", deadline=None)  # no test depends on timing
+hypothesis.settings.load_profile("no deadline")
 splits.LEAST_VALIDATION_ROWS = 2  # tables of tests are tiny, and are split as large ones are
 
 with native_libraries_quiet():  # as for a user, whose first call loads it

@@ -364,8 +364,11 @@ def test_many_labels_have_their_confusions_listed(capsys):
 
     labels = [f"label {number}" for number in range(20)]
     confusion = [[3 if row == column else (row == 4) * (column == 7) * 5 for column in range(20)] for row in range(20)]
-    show_confusions(OutputConsole(), labels, confusion)
+    show_confusions(OutputConsole(), labels, {"confusion": confusion})
     assert capsys.readouterr().out.splitlines()[1:] == ["  label 4, label 7  5"]
+    listed = [{"label": "label 9", "predicted": "label 2", "num_rows": 6}]
+    show_confusions(OutputConsole(), labels, {"confusion": [], "confusions": listed})
+    assert capsys.readouterr().out.splitlines()[1:] == ["  label 9, label 2  6"]
 
 
 @pytest.mark.parametrize(

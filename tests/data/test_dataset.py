@@ -72,6 +72,12 @@ def test_validation_has_as_many_rows_as_there_are_labels_or_none(num_rows, expec
     assert (len(kept), len(held)) == (num_rows - expected, expected)
 
 
+def test_of_thousands_of_labels_validation_need_not_have_a_row_of_each():
+    rows = [splits.Example(f"text {n}", f"label {n % 1500}", f"a:{n}") for n in range(3000)]
+    kept, held, _ = splits.hold_out_validation(rows, None, seed=0)
+    assert (len(kept), len(held)) == (2700, 300)
+
+
 def test_many_small_classes_still_give_validation_rows():
     """A tenth of 3 rows is none, a tenth of 3,000 is 300."""
     rows = [splits.Example(f"text {n}", f"label {n % 1000}", f"a:{n}") for n in range(3000)]

@@ -44,12 +44,16 @@ def test_it_is_the_minimum_of_likelihood_and_prior(num_rows):
     assert found == pytest.approx(temperatures[int(np.argmin(costs))], rel=2e-3)
 
 
+def calibration_error(probabilities_NC, targets_N):
+    return metrics.calibration_error(probabilities_NC.max(axis=1), probabilities_NC.argmax(axis=1) == targets_N)
+
+
 def test_other_rows_of_an_overconfident_model_become_calibrated():
     scores_NC, targets_N = draw(calibration.LEAST_ROWS, temperature=2.5, seed=1)
     temperature = calibration.fit_temperature(scores_NC, targets_N)
     new_NC, new_N = draw(5000, temperature=2.5, seed=2)
-    before = metrics.calibration_error(compute_probabilities(new_NC), new_N)
-    after = metrics.calibration_error(compute_probabilities(new_NC, temperature=temperature), new_N)
+    before = calibration_error(compute_probabilities(new_NC), new_N)
+    after = calibration_error(compute_probabilities(new_NC, temperature=temperature), new_N)
     assert before > 0.1
     assert after < before / 2
     assert log_loss(new_NC, new_N, temperature) < log_loss(new_NC, new_N, 1.0)
@@ -103,7 +107,7 @@ def test_the_predicted_label_is_that_of_the_scores(temperature):
     assert measured["accuracy"] == (scores_NC.argmax(axis=1) == targets_N).mean()
     assert measured["loss"] == pytest.approx(log_loss(scores_NC, targets_N, temperature))
     assert measured["calibration_error"] == evaluation.calibration_error()
-    assert evaluation.calibration_error(temperature=1.0) == metrics.calibration_error(compute_probabilities(scores_NC), targets_N)
+    assert evaluation.calibration_error(calibrated=False) == calibration_error(compute_probabilities(scores_NC), targets_N)
     sure_N, right_N = evaluation.row_confidences()
     assert sure_N.tolist() == [one["probability"] for one in after]
     assert right_N.mean() == measured["accuracy"]

@@ -106,3 +106,18 @@ def test_softness_does_not_depend_on_the_order_of_many_rows(monkeypatch):
         for rows in (np.arange(len(targets_N)), mixed)
     ]
     assert found[0] == pytest.approx(found[1], rel=0.05)
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_weights_are_those_of_scikit_learn(weighted):
+    from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
+
+    random = np.random.default_rng(0)
+    targets = random.integers(0, 7, 300)
+    features = random.normal(size=(300, 20)) + 2 * np.eye(20)[targets]
+    weights = random.random(7)[targets] if weighted else None
+    priors = np.bincount(targets, weights=weights)
+    analysis = LinearDiscriminantAnalysis(solver="lsqr", shrinkage=0.3, priors=priors / priors.sum()).fit(features, targets)
+    weight_CF, bias_C = discriminant_analysis._Spread.measure(features, targets, weights=weights).solve(0.3)
+    np.testing.assert_allclose(weight_CF, analysis.coef_, atol=1e-10)
+    np.testing.assert_allclose(bias_C, analysis.intercept_, atol=1e-10)

@@ -41,8 +41,7 @@ def test_all_metrics_by_hand():
 
 
 def test_calibration_error_is_zero_for_a_calibrated_model():
-    probabilities = np.array([[0.75, 0.25]] * 4)
-    assert metrics.calibration_error(probabilities, np.array([0, 0, 0, 1])) == pytest.approx(0)
+    assert metrics.calibration_error(np.full(4, 0.75), np.array([True, True, True, False])) == pytest.approx(0)
 
 
 def test_the_loss_of_a_certain_and_wrong_prediction_is_finite():
@@ -129,3 +128,13 @@ def test_the_metrics_of_a_split_have_the_review_threshold():
     correct = np.eye(2)[[0, 1] * 20] * 0.8 + 0.1
     measured = metrics.classification_metrics(correct, [0, 1] * 20, labels=("a", "b"))
     assert measured["review"] == {"threshold": 0.9, "num_rows": 40, "share_right": 1.0}
+
+
+def test_very_many_labels_have_their_most_frequent_confusions_and_no_matrix():
+    labels = [f"label {number}" for number in range(metrics.MOST_MATRIX_LABELS + 1)]
+    targets = np.array([7, 7, 7, 3, 150])
+    chosen = np.array([9, 9, 7, 4, 150])
+    measured = metrics.classification_metrics(np.eye(len(labels))[chosen], targets, labels=labels)
+    assert measured["confusion"] == []
+    assert [tuple(one.values()) for one in measured["confusions"]] == [("label 7", "label 9", 2), ("label 3", "label 4", 1)]
+    assert measured["accuracy"] == pytest.approx(0.4)

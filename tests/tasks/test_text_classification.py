@@ -128,3 +128,17 @@ def test_targets_are_the_indices_of_the_labels():
     labels = tuple(Label(f"label {number}") for number in range(100))
     assert TextClassification(labels).targets([Example("x", f"label {number}", "") for number in (99, 0, 50)]) == [99, 0, 50]
     assert Label.compared < 50, "labels are looked up in a dict"
+
+
+def test_a_prediction_of_very_many_labels_lists_the_most_probable_ones():
+    import numpy as np
+
+    from finewright.tasks import metrics
+
+    labels = tuple(f"label {number}" for number in range(metrics.MOST_LISTED_LABELS + 1))
+    scores = np.random.default_rng(0).normal(size=(2, len(labels))).astype(np.float32)
+    for scores_C, found in zip(scores, TextClassification(labels).predictions(["a", "b"], scores), strict=True):
+        best = np.argsort(-scores_C)[: metrics.NUM_LISTED]
+        assert list(found["probabilities"]) == [labels[index] for index in best]
+        assert found["label"] == labels[best[0]]
+        assert found["probability"] == next(iter(found["probabilities"].values()))

@@ -159,6 +159,7 @@ def test_labels_of_other_rows_are_caught(monkeypatch):
 
 def test_of_many_rows_an_even_share_of_each_label_is_read(monkeypatch):
     monkeypatch.setattr(head_start, "MOST_ROWS", 12)
+    assert head_start.choose_rows([0] * 40 + [1] * 40, num_labels=20) == [*range(80)], "four rows of each label are always read"
     chosen = head_start.choose_rows([0] * 40 + [1] * 40 + [2] * 40)
     assert len(set(chosen)) == 12
     assert chosen == sorted(chosen)

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 MOST_MATRIX_LABELS = 12
 """Labels up to which the whole confusion matrix is shown; above, the most frequent confusions."""
+_MOST_LABELS, _NUM_WEAKEST = 100, 20
+"""Labels up to which the table has all of them; of more, so many that are found worst."""
 _NUM_CONFUSIONS, _NUM_MISTAKES = 8, 5
 _LABEL_WIDTH = 16
 
@@ -170,12 +172,16 @@ def _show_labels(console: "OutputConsole", measured: dict[str, Any]) -> None:
     if (answers := measured.get("abstain")) is not None:
         for line in describe_answered(answers):
             console.print(line, highlight=False)
+    shown, num_more = choose_labels(measured["per_class"])
     rows = [
         [shorten(name, 32), *(f"{v[key]:.1%}" for key in ("precision", "recall", "f1")), f"{v['num_rows']:,}"]
-        for name, v in measured["per_class"].items()
+        for name, v in shown.items()
     ]
     console.print(progress.rows_table(["label", "precision", "recall", "F1", "rows"], rows, gap=1))
-    show_confusions(console, list(measured["per_class"]), measured["confusion"])
+    if num_more:
+        others = counted(num_more, "label with a higher F1 or no row is", "labels with a higher F1 or no row are")
+        console.print(f"{others} not shown; --json has all of them", highlight=False)
+    show_confusions(console, list(measured["per_class"]), measured)
     worst = sorted(measured["worst_mistakes"], key=lambda line: -line["probability"])
     if worst:
         console.print("worst mistakes, the surest first: label, predicted, its confidence, text", highlight=False)
@@ -264,22 +270,32 @@ def describe_answered(answers: dict[str, Any]) -> list[str]:
     return lines
 
 
-def show_confusions(console: "OutputConsole", labels: list[str], confusion: list[list[int]]) -> None:
+def choose_labels(per_class: dict[str, dict[str, Any]]) -> tuple[dict[str, dict[str, Any]], int]:
+    """Return the labels to show and how many more there are: of very many those with rows and the lowest F1, lowest first."""
+    if len(per_class) <= _MOST_LABELS:
+        return per_class, 0
+    known = sorted((name for name in per_class if per_class[name]["num_rows"]), key=lambda name: per_class[name]["f1"])
+    shown = known[:_NUM_WEAKEST]
+    return {name: per_class[name] for name in shown}, len(per_class) - len(shown)
+
+
+def show_confusions(console: "OutputConsole", labels: list[str], measured: dict[str, Any]) -> None:
     """Print the confusion matrix; with many labels the most frequent confusions."""
     from finewright.cli.predict import shorten
 
+    confusion: list[list[int]] = measured["confusion"]
     if len(labels) > MOST_MATRIX_LABELS:
-        cells = [
-            (count, truth, said)
+        cells = [(-line["num_rows"], line["label"], line["predicted"]) for line in measured.get("confusions", [])]
+        cells += sorted(
+            (-count, labels[truth], labels[said])
             for truth, row in enumerate(confusion)
             for said, count in enumerate(row)
             if count and truth != said
-        ]
-        if not cells:
-            return
-        console.print("most frequent confusions: label, predicted, rows", highlight=False)
-        for count, truth, said in sorted(cells, key=lambda cell: (-cell[0], cell[1], cell[2]))[:_NUM_CONFUSIONS]:
-            _print_plain(console, f"  {shorten(labels[truth], 30)}, {shorten(labels[said], 30)}  {count:,}")
+        )
+        if cells:
+            console.print("most frequent confusions: label, predicted, rows", highlight=False)
+        for count, truth, said in cells[:_NUM_CONFUSIONS]:
+            _print_plain(console, f"  {shorten(truth, 30)}, {shorten(said, 30)}  {-count:,}")
         return
     width = max(len(str(value)) for row in confusion for value in (*row, len(labels)))
     name_width = min(_LABEL_WIDTH, max(map(len, labels)))

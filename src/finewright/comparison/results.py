@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from finewright import tasks
-from finewright.comparison import scored_rows, statistics
+from finewright.comparison import confusions, scored_rows, statistics
 from finewright.comparison.folder import ComparisonFolder
 from finewright.comparison.schema import (
     BaselineFile,
@@ -102,15 +102,6 @@ class MethodResult:
             }
             found.append(TrainingCurves(loss=loss, **curves))
         return found
-
-    def confusion(self, *, num_labels: int) -> np.ndarray:
-        """Count test rows by label and predicted label, mean over seeds, shape (labels, labels)."""
-        assert self.predictions is not None
-        counts = np.zeros((num_labels, num_labels))
-        predicted, targets = self.predictions.classes
-        for chosen in predicted:
-            np.add.at(counts, (targets, chosen), 1)
-        return counts / len(predicted)
 
     def calibration(self) -> Curve:
         """Return (mean probability, accuracy) of rows with about the same probability, all seeds together."""
@@ -400,7 +391,7 @@ def _build_method_row(
         trainable_fraction=entry.largest("trainable_fraction"),
         predict_texts_per_second=entry.speed,
         chosen=entry.largest("chosen"),
-        confusion=entry.confusion(num_labels=len(results.labels)).tolist() if entry.predictions and is_accuracy else None,
+        confusion=confusions.list_matrix(entry, num_labels=len(results.labels)) if is_accuracy else None,
         calibration=entry.calibration(),
         calibration_error=entry.calibration_error(),
         uncalibrated_error=entry.uncalibrated_error(),

@@ -247,7 +247,7 @@ class MethodRow(ComparisonPart):
     chosen: str | None
     """What a baseline chose on the validation rows."""
     confusion: list[list[float]] | None
-    """Test rows by label and predicted label, mean over seeds, shape (labels, labels)."""
+    """Test rows by label and predicted label, mean over seeds, shape (labels, labels); None with very many labels."""
     calibration: Curve
     """Points (mean probability, accuracy)."""
     calibration_error: float | None

@@ -14,6 +14,8 @@ from finewright.core.units import counted
 VALIDATION_FRACTION, LEAST_VALIDATION_ROWS = 0.1, 20
 """Share of the rows that validation gets by default, and the fewest rows it is worth keeping: a result on fewer is mostly chance,
 and of so little data every row helps training more."""
+ENOUGH_VALIDATION_ROWS = 300
+"""Validation rows that tell how good a model is even if there are more labels: a share of them is known to 6 points or better."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,8 +164,9 @@ def hold_out(rows: list[Example], fraction: float, *, seed: int, name: str) -> t
 def hold_out_validation(
     rows: list[Example], fraction: float | None, *, seed: int, hold_out: HoldOut = hold_out
 ) -> tuple[list[Example], list[Example], str]:
-    """Return `hold_out` for validation; without a fraction a tenth of the rows, or none if that is not a row of each label."""
-    least = max(LEAST_VALIDATION_ROWS, len({row.stratum for row in rows}))
+    """Return `hold_out` for validation; without a fraction a tenth of the rows, or none if that is not a row of each label and
+    fewer than `ENOUGH_VALIDATION_ROWS`."""
+    least = max(LEAST_VALIDATION_ROWS, min(len({row.stratum for row in rows}), ENOUGH_VALIDATION_ROWS))
     if fraction is None and round(VALIDATION_FRACTION * len(rows)) < least:
         return rows, [], note_few_rows(rows)
     return hold_out(rows, VALIDATION_FRACTION if fraction is None else fraction, seed=seed, name="validation")

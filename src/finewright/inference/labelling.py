@@ -130,6 +130,17 @@ def find_answers(
     return Answers(predictor.labels, best_NK, confidence_NK, num_cut)
 
 
+def find_probabilities(predictor: TextPredictor, texts: Sequence[TextInput | None]) -> np.ndarray:
+    """Return the probability of every label for each text, float64, shape (N, C); NaN where there is no text."""
+    places = [place for place, text in enumerate(texts) if text is not None]
+    found_NC = np.full((len(texts), len(predictor.labels)), np.nan)
+    for scored in predictor.score_pieces([text for text in texts if text is not None]):
+        shares_NC = predictor.task.label_probabilities(scored.outputs)
+        assert shares_NC is not None, "a task with labels"
+        found_NC[places[scored.start : scored.start + len(shares_NC)]] = shares_NC
+    return found_NC
+
+
 def build_answer_columns(answers: Answers, options: LabellingOptions) -> dict[str, list[Any]]:
     """Return the columns to add, one value a row; None in rows without a text."""
     names, sure = answers.column(0)

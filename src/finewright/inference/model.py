@@ -109,9 +109,9 @@ class Model:
             raise UserError(
                 f"{name} has no labels{of_texts}, so there are no probabilities", where="predict_proba", fix="call predict"
             )
-        predictions = self.predict(texts)
-        rows = [[prediction["probabilities"].get(label, np.nan) for label in self.labels] for prediction in predictions]
-        return np.array(rows, dtype=np.float64).reshape(len(predictions), len(self.labels))
+        return labelling.find_probabilities(
+            self._predictor, find_text_rows(texts, options=self._options, trained=self._columns).texts
+        )
 
     def to_transformers(self) -> tuple[Any, Any]:
         """Return (model, tokenizer) of transformers, loaded again from the run's folder; an adapter includes its base model.

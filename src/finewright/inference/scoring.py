@@ -48,6 +48,13 @@ def score_split(prepared_model: PreparedModel, encoded: EncodedSplit) -> np.ndar
     return join_outputs(list(score_batches(prepared_model, encoded)), num_rows=len(encoded.ids))
 
 
+def score_rows(prepared_model: PreparedModel, encoded: EncodedSplit, rows: Sequence[int]) -> np.ndarray:
+    """Return the outputs of these rows of a split, in this order, float32, shape (N, C)."""
+    places = {row: place for place, row in enumerate(rows)}
+    scored = [([places[row] for row in some], outputs) for some, outputs in score_batches(prepared_model, encoded, rows=rows)]
+    return join_outputs(scored, num_rows=len(rows))
+
+
 def join_outputs(scored: Sequence[tuple[Sequence[int], np.ndarray]], *, num_rows: int) -> np.ndarray:
     """Return the outputs of all texts in order, from those of batches. Where the outputs of a batch have another length than
     those of others, as its texts have fewer words, zeros follow them."""

@@ -33,8 +33,6 @@ FROZEN_CACHE = "trunk"
 """Its key in plan.json."""
 LOADING = "loading"
 """What weights take beyond their size in training right after they are read: all in float32, none rounded yet."""
-REGRESSION_PASSES = 900
-"""How often the regressions go over the features, about: 60 steps of 15 fits over all rows."""
 NEAR = 0.1
 """Share of the mean update's tokens by which the representative update may differ from it."""
 _Part = Literal["all", "above", "frozen", "reference"]
@@ -173,9 +171,10 @@ def estimate_cost(
 
 def _fitting_work(workload: Workload, *, width: int) -> Work:
     """Return about the work of the regressions that a head starts from: products of the features with vectors, twice each."""
-    size = workload.num_fitted * width * REGRESSION_PASSES
-    products = Counter({"float32": 4 * size * max(1, len(workload.task.labels))} if size else {})
-    return Work(products, moved_bytes=8 * size)
+    size = workload.num_fitted * width
+    size *= workload.task.count_fit_passes(num_rows=workload.num_fitted, num_features=width) if size else 0
+    products = Counter({"float32": int(4 * size * max(1, len(workload.task.labels)))} if size else {})
+    return Work(products, moved_bytes=int(8 * size))
 
 
 def _largest(traced: Sequence[TraceResult], *, before: TraceResult, workload: Workload) -> dict[str, int]:

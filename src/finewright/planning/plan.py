@@ -192,7 +192,8 @@ def plan_training(
     cached: dict[str, Any] = {"filled": chosen.filled(texts), "cache_bytes": chosen.memory_bytes}
     cached |= {"loaded_bytes": _loaded_bytes(base, budget), "evaluations": schedule.num_evaluations}
     if start == "probe":
-        cached |= {"probed": _probed(training, test), "num_fitted": min(len(training), head_start.MOST_ROWS)}
+        most = head_start.most_rows(len(task.labels))
+        cached |= {"probed": _probed(training, test, most=most), "num_fitted": min(len(training), most)}
     if task.needs_reference:
         cached |= {"probed": [*training, *scored, *test]}
     cached |= {"parts": texts.parts[0], "num_aside": texts.num_aside}
@@ -235,9 +236,9 @@ def _note_evaluation(made: defaults.Decisions, texts: SplitLengths) -> None:
         made.note("evaluation.batch_tokens", EVALUATION_TOKENS, "without gradients no activations are stored for a backward pass")
 
 
-def _probed(training: Sequence[int], test: Sequence[int]) -> list[int]:
+def _probed(training: Sequence[int], test: Sequence[int], *, most: int) -> list[int]:
     """Return the lengths of the texts whose features a fitted head is made of and tried on, of long data as many as are read."""
-    share = -(-len(training) // head_start.MOST_ROWS)
+    share = -(-len(training) // most)
     return [*training[::share], *test]
 
 

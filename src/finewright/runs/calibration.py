@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     import numpy as np
 
 CALIBRATION_FILE = "calibration.json"
+MOST_SCORES, LEAST_ROWS_OF_MANY_LABELS = 20_000_000, 1000
+"""Scores of validation rows that are calibrated on at most, and rows that are in any case: of thousands of labels the scores of
+all rows, several times as float64, would take more memory than the training."""
 _CARD_NOTE = """
 Confidences of `finewright predict` are calibrated: it divides the scores by {temperature:g}, the temperature in `{name}`, before
 the softmax. Other programs give uncalibrated probabilities; `(scores / {temperature:g}).softmax(dim=-1)` gives the same ones. The
@@ -45,7 +48,7 @@ class Calibration:
         found = CalibrationRecord(temperature=self.file.temperature, rows=self.file.num_rows)
         if test is None:
             return found
-        before, after = test.calibration_error(temperature=1.0), test.calibration_error()
+        before, after = test.calibration_error(calibrated=False), test.calibration_error()
         return found.model_copy(update={"ece_before": before, "ece_after": after, "on": "test"})
 
 
@@ -57,6 +60,12 @@ def describe_confidences(task: Task, evaluation: Evaluation, *, is_fitted: bool 
         return None
     coverage = [CoverageRecord(**point._asdict()) for point in curve.points]
     return CalibrationFile(temperature=task.temperature, is_fitted=is_fitted, num_rows=curve.num_rows, coverage=coverage)
+
+
+def choose_rows(num_rows: int, *, num_labels: int) -> list[int]:
+    """Return the validation rows to calibrate on: all, or of very many labels some of them, evenly."""
+    most = max(LEAST_ROWS_OF_MANY_LABELS, MOST_SCORES // max(1, num_labels))
+    return list(range(0, num_rows, -(-num_rows // most) or 1))
 
 
 def calibrate(task: Task, outputs: "np.ndarray", targets: Sequence[int], *, wanted: Literal["auto", "on", "off"]) -> Calibration:

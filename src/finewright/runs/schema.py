@@ -270,6 +270,14 @@ class ClassMetrics(Artifact):
     num_rows: int = Field(ge=0)
 
 
+class Confusion(Artifact):
+    """How many rows with one label were taken for another one."""
+
+    label: str
+    predicted: str
+    num_rows: int = Field(ge=1)
+
+
 class SplitMetrics(Artifact):
     """Metrics of a split. A task has keys of its own beside these."""
 
@@ -281,7 +289,8 @@ class SplitMetrics(Artifact):
 
 
 class ClassificationMetrics(SplitMetrics):
-    """Metrics of a split with one label for each text."""
+    """Metrics of a split with one label for each text. `confusion`: empty with very many labels, where `confusions` has the most
+    frequent ones."""
 
     accuracy: float = Field(ge=0, le=1)
     accuracy_ci95: tuple[float, float]
@@ -290,6 +299,7 @@ class ClassificationMetrics(SplitMetrics):
     calibration_error: float = 0.0
     per_class: dict[str, ClassMetrics] = {}
     confusion: list[list[int]] = []
+    confusions: list[Confusion] = []
     review: dict[str, float] | None = None
 
     @property

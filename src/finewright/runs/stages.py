@@ -475,9 +475,10 @@ def _calibrate(context: RunContext, selected: SelectedMethod, trained: TrainedRu
     if not task.has_confidences or not encoded.ids:
         found = calibration.skip_calibration(task, wanted=wanted)
     else:
+        rows = calibration.choose_rows(len(encoded.ids), num_labels=len(task.labels))
         with context.meter.measure():
-            outputs = scoring.score_split(trained.prepared.model, encoded)
-        found = calibration.calibrate(task, outputs, encoded.targets, wanted=wanted)
+            outputs = scoring.score_rows(trained.prepared.model, encoded, rows)
+        found = calibration.calibrate(task, outputs, [encoded.targets[row] for row in rows], wanted=wanted)
     if found.file is not None:
         context.folder.write(context.folder.model / CALIBRATION_FILE, found.file)
     if found.note:

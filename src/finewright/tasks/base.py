@@ -37,6 +37,10 @@ so that any fall counts; scikit-learn's `tol` and PyTorch's `ReduceLROnPlateau` 
 """
 
 
+REGRESSION_PASSES = 900
+"""How often regressions go over the features to fit a head, about: 60 steps of 15 fits over all rows."""
+
+
 @dataclass(frozen=True)
 class EncodedRows:
     """The tokens of a split. `rows`: the row of each text, in order; rows may be left out. `choices`: (what was chosen, its
@@ -308,6 +312,10 @@ class Task(ABC):
         `has_bias`: whether the head adds one. Raise `HeadNotFitted` if there are none; tasks that have some set `fits_head`.
         """
         raise HeadNotFitted("the task has no way to fit a head")
+
+    def count_fit_passes(self, *, num_rows: int, num_features: int) -> float:
+        """Return how often `fit_head` multiplies all features with the weights of all labels, about, for a plan."""
+        return REGRESSION_PASSES
 
     @abstractmethod
     def start_evaluation(self, targets: Sequence[Any]) -> Evaluation:

@@ -25,10 +25,10 @@ class Evaluation(ABC):
         """Return how wrong the prediction of each row is, shape (N,), higher is worse; None if the task does not say."""
         return None
 
-    def calibration_error(self, *, temperature: float | None = None) -> float | None:
+    def calibration_error(self, *, calibrated: bool = True) -> float | None:
         """Return how far confidences are from the share of right rows, 0 to 1; None if predictions have no confidence.
 
-        `temperature`: in place of the task's.
+        `calibrated`: with the task's temperature, else with none.
         """
         return None
 

@@ -2,8 +2,10 @@
 
 import importlib
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Self
 
 import numpy as np
 
@@ -13,6 +15,12 @@ NUM_CALIBRATION_BINS = 15
 NUM_SHOWN_BINS, LEAST_IN_BIN = 10, 5
 """Number of bins of a plotted calibration curve; fewest rows of a bin that is plotted."""
 
+MOST_MATRIX_LABELS, MOST_CONFUSIONS = 200, 100
+"""Labels up to which a split keeps its whole confusion matrix: with 10,000 it has 100 million numbers. Of more labels the most
+frequent confusions are kept, so many."""
+MOST_LISTED_LABELS = 1000
+"""Labels up to which a prediction lists the probability of each; of more labels `NUM_LISTED`, the most probable ones."""
+NUM_LISTED = 100
 CONFIDENCE_DIGITS = 4
 """Decimals of a confidence in a file."""
 REVIEW_SHARE, LEAST_REVIEWED, DEFAULT_REVIEW = 0.95, 20, 0.8
@@ -38,9 +46,31 @@ def wilson_interval(successes: float, trials: int, *, level: float = 0.95) -> tu
     return max(0.0, middle - half), min(1.0, middle + half)
 
 
-def calibration_error(probabilities: np.ndarray, targets: np.ndarray, *, num_bins: int = NUM_CALIBRATION_BINS) -> float:
-    """Return the expected calibration error over equal-width bins of confidence (Guo et al. 2017, arXiv:1706.04599)."""
-    confidence, correct = probabilities.max(axis=1), probabilities.argmax(axis=1) == targets
+@dataclass(frozen=True)
+class ClassifiedRows:
+    """What the metrics need of the probabilities of all labels, each of shape (N,).
+
+    `targets`, `predicted`: indices of labels. `confidence`: probability of the predicted label. `likelihood`: that of the target.
+    """
+
+    targets: np.ndarray
+    predicted: np.ndarray
+    confidence: np.ndarray
+    likelihood: np.ndarray
+
+    @classmethod
+    def from_probabilities(cls, probabilities: np.ndarray, targets: Sequence[int] | np.ndarray) -> Self:
+        """Reduce probabilities of shape (N, C)."""
+        targets_N = np.asarray(targets)
+        likelihood_N = probabilities[np.arange(len(targets_N)), targets_N]
+        return cls(targets_N, probabilities.argmax(axis=1), probabilities.max(axis=1), likelihood_N)
+
+
+def calibration_error(confidence: np.ndarray, correct: np.ndarray, *, num_bins: int = NUM_CALIBRATION_BINS) -> float:
+    """Return the expected calibration error over equal-width bins of confidence (Guo et al. 2017, arXiv:1706.04599).
+
+    `confidence`: probability of the predicted label. `correct`: whether it is the row's own. Both of shape (N,).
+    """
     bins = np.minimum((confidence * num_bins).astype(int), num_bins - 1)
     gaps = [abs(correct[bins == index].mean() - confidence[bins == index].mean()) * (bins == index).mean() for index in set(bins)]
     return float(sum(gaps))
@@ -85,30 +115,36 @@ def describe_review_threshold(measured: Mapping[str, Any]) -> tuple[float, str]:
 def classification_metrics(
     probabilities: np.ndarray, targets: Sequence[int] | np.ndarray, *, labels: Sequence[str]
 ) -> dict[str, Any]:
-    """Return the metrics of a split, JSON-ready; probabilities (N, C), targets (N,). Raise `ValueError` if it is empty.
+    """Return the metrics of a split, JSON-ready, as `measure_rows` does; probabilities (N, C), targets (N,)."""
+    if len(targets) == 0:
+        raise ValueError("no rows to measure")
+    return measure_rows(ClassifiedRows.from_probabilities(probabilities, targets), labels=labels)
+
+
+def measure_rows(rows: ClassifiedRows, *, labels: Sequence[str]) -> dict[str, Any]:
+    """Return the metrics of a split, JSON-ready. Raise `ValueError` if it is empty.
 
     Macro F1 is the mean over the labels that occur among targets or predictions, scikit-learn's default; a label that is
     never predicted correctly counts 0. `per_class` has every label. `loss` is the mean negative log likelihood in nats.
+    `confusion` is empty with more than MOST_MATRIX_LABELS labels; `confusions` has the most frequent ones instead.
     """
-    if len(targets) == 0:
+    if len(rows.targets) == 0:
         raise ValueError("no rows to measure")
-    from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
+    from sklearn.metrics import precision_recall_fscore_support
 
-    targets, indices = np.asarray(targets), list(range(len(labels)))
-    predicted = probabilities.argmax(axis=1)
+    targets, predicted, indices = rows.targets, rows.predicted, list(range(len(labels)))
     num_correct = int((predicted == targets).sum())
     averages = precision_recall_fscore_support(targets, predicted, labels=indices, zero_division=0)
     precision, recall, f1, support = (np.asarray(values) for values in averages)
-    likelihood = probabilities[np.arange(len(targets)), targets].clip(min=np.finfo(float).tiny)
     return {
         "num_rows": len(targets),
         "accuracy": num_correct / len(targets),
         "accuracy_ci95": list(wilson_interval(num_correct, len(targets))),
         "macro_f1": float(np.mean(f1[np.union1d(targets, predicted)])),
-        "loss": float(-np.log(likelihood).mean()),
-        "calibration_error": calibration_error(probabilities, targets),
+        "loss": float(-np.log(rows.likelihood.clip(min=np.finfo(float).tiny)).mean()),
+        "calibration_error": calibration_error(rows.confidence, predicted == targets),
         "majority_accuracy": float(np.bincount(targets).max() / len(targets)),
-        "review": find_review_threshold(probabilities.max(axis=1), predicted == targets),
+        "review": find_review_threshold(rows.confidence, predicted == targets),
         "per_class": {
             label: {
                 "precision": float(precision[index]),
@@ -118,7 +154,21 @@ def classification_metrics(
             }
             for index, label in enumerate(labels)
         },
-        "confusion": confusion_matrix(targets, predicted, labels=indices).tolist(),
+        **_count_confusions(predicted, targets, labels=labels),
+    }
+
+
+def _count_confusions(predicted: np.ndarray, targets: np.ndarray, *, labels: Sequence[str]) -> dict[str, Any]:
+    """Return how often each label was taken for each: all counts, or of many labels the most frequent ones off the diagonal."""
+    if len(labels) <= MOST_MATRIX_LABELS:
+        from sklearn.metrics import confusion_matrix
+
+        return {"confusion": confusion_matrix(targets, predicted, labels=list(range(len(labels)))).tolist()}
+    pairs = Counter(zip(targets.tolist(), predicted.tolist(), strict=True))
+    wrong = sorted((-count, pair) for pair, count in pairs.items() if pair[0] != pair[1])[:MOST_CONFUSIONS]
+    return {
+        "confusion": [],
+        "confusions": [{"label": labels[true], "predicted": labels[said], "num_rows": -count} for count, (true, said) in wrong],
     }
 
 

@@ -121,16 +121,25 @@ class TextClassification(Task):
         """Return the weights of a logistic regression with the run's class weights; of very many labels those of a linear
         discriminant analysis."""
         weights_N = None if self.class_weights is None else np.array(self.class_weights)[list(targets)]
-        is_large = features_NF.size * len(self.labels) > MOST_REGRESSION_WORK
-        fit = discriminant_analysis.fit_head if is_large else logistic_regression.fit_head
+        fit = discriminant_analysis.fit_head if self._is_large(*features_NF.shape) else logistic_regression.fit_head
         return fit(features_NF, targets, num_labels=len(self.labels), weights=weights_N, has_bias=has_bias)
+
+    def count_fit_passes(self, *, num_rows: int, num_features: int) -> float:
+        """Return the passes of a regression, or of the closed form that takes its place."""
+        if self._is_large(num_rows, num_features):
+            return discriminant_analysis.count_passes(num_rows=num_rows, num_features=num_features, num_labels=len(self.labels))
+        return super().count_fit_passes(num_rows=num_rows, num_features=num_features)
+
+    def _is_large(self, num_rows: int, num_features: int) -> bool:
+        return num_rows * num_features * len(self.labels) > MOST_REGRESSION_WORK
 
     def start_evaluation(self, targets: Sequence[int]) -> "ClassificationEvaluation":
         """Return an accumulator that stores one score per text and class."""
         return ClassificationEvaluation(self.labels, targets, temperature=self.temperature)
 
     def predictions(self, texts: Sequence[str], outputs: np.ndarray) -> list[dict[str, Any]]:
-        """Return `{"text", "label", "probability", "probabilities"}` for each text."""
+        """Return `{"text", "label", "probability", "probabilities"}` for each text; of very many labels `probabilities` has
+        those of the most probable ones."""
         probabilities_NC = self.label_probabilities(outputs)
         predicted_N = probabilities_NC.argmax(axis=1)
         return [
@@ -138,10 +147,17 @@ class TextClassification(Task):
                 "text": text,
                 "label": self.labels[predicted],
                 "probability": float(probabilities_C[predicted]),
-                "probabilities": dict(zip(self.labels, probabilities_C.tolist(), strict=True)),
+                "probabilities": self._list_probabilities(probabilities_C),
             }
             for text, probabilities_C, predicted in zip(texts, probabilities_NC, predicted_N, strict=True)
         ]
+
+    def _list_probabilities(self, probabilities_C: np.ndarray) -> dict[str, float]:
+        if len(self.labels) <= metrics.MOST_LISTED_LABELS:
+            return dict(zip(self.labels, probabilities_C.tolist(), strict=True))
+        most = np.argpartition(-probabilities_C, metrics.NUM_LISTED)[: metrics.NUM_LISTED]
+        ranked = most[np.argsort(-probabilities_C[most], kind="stable")].tolist()
+        return {self.labels[index]: float(probabilities_C[index]) for index in ranked}
 
     def empty_prediction(self, text: str) -> dict[str, Any]:
         """Return a prediction without a label."""
@@ -173,63 +189,70 @@ class TextClassification(Task):
 
 
 class ClassificationEvaluation(Evaluation):
-    """Class scores of a labelled split and the metrics from them. `temperature`: what the scores are divided by."""
+    """What metrics need of the class scores of a labelled split: a few numbers for each row, however many labels there are.
+
+    `temperature`: what the scores are divided by.
+    """
 
     def __init__(self, labels: tuple[str, ...], targets: Sequence[int], *, temperature: float = 1.0) -> None:
-        self._labels, self._targets, self._temperature = labels, np.asarray(targets), temperature
-        self._scores_NC = np.zeros((len(self._targets), len(labels)), dtype=np.float32)
-        self._softmax_NC: np.ndarray | None = None  # of all scores; metrics, mistakes and lines share it
+        self._labels, self._temperature = labels, temperature
+        num_rows = len(targets)
+        self._rows = metrics.ClassifiedRows(
+            np.asarray(targets), np.zeros(num_rows, dtype=int), np.zeros(num_rows), np.zeros(num_rows)
+        )
+        self._uncalibrated_N = np.zeros(num_rows)
 
     def update(self, rows: Sequence[int], outputs: np.ndarray) -> None:
         """Add the scores of some rows, shape (rows, C)."""
-        self._scores_NC[list(rows)], self._softmax_NC = outputs, None
+        some = list(rows)
+        found = metrics.ClassifiedRows.from_probabilities(
+            calibration.compute_probabilities(outputs, temperature=self._temperature), self._rows.targets[some]
+        )
+        for name in ("predicted", "confidence", "likelihood"):
+            getattr(self._rows, name)[some] = getattr(found, name)
+        self._uncalibrated_N[some] = (
+            found.confidence if self._temperature == 1.0 else calibration.compute_probabilities(outputs).max(axis=1)
+        )
 
     @property
-    def _probabilities_NC(self) -> np.ndarray:
-        if self._softmax_NC is None:
-            self._softmax_NC = calibration.compute_probabilities(self._scores_NC, temperature=self._temperature)
-        return self._softmax_NC
+    def _right_N(self) -> np.ndarray:
+        return self._rows.predicted == self._rows.targets
 
     def metrics(self) -> dict[str, Any]:
-        """Return the values of `classification_metrics`."""
-        return metrics.classification_metrics(self._probabilities_NC, self._targets, labels=self._labels)
+        """Return the values of `measure_rows`."""
+        return metrics.measure_rows(self._rows, labels=self._labels)
 
     def prediction_lines(self, examples: Sequence[Example]) -> list[dict[str, Any]]:
         """Return text, label, predicted label and its probability for every example."""
-        probabilities_NC = self._probabilities_NC
-        predicted_N = probabilities_NC.argmax(axis=1)
         return [
             {
                 "text": example.text,
                 "label": example.label,
                 "predicted": self._labels[predicted],
-                "probability": float(probabilities_C[predicted]),
+                "probability": confidence,
                 "where": example.where,
             }
-            for example, probabilities_C, predicted in zip(examples, probabilities_NC, predicted_N, strict=True)
+            for example, predicted, confidence in zip(
+                examples, self._rows.predicted.tolist(), self._rows.confidence.tolist(), strict=True
+            )
         ]
 
     def row_losses(self) -> np.ndarray:
         """Return the negative log likelihood of each row's label, in nats, shape (N,)."""
-        likelihood = self._probabilities_NC[np.arange(len(self._targets)), self._targets]
-        return -np.log(likelihood.clip(min=np.finfo(float).tiny))
+        return -np.log(self._rows.likelihood.clip(min=np.finfo(float).tiny))
 
-    def calibration_error(self, *, temperature: float | None = None) -> float:
+    def calibration_error(self, *, calibrated: bool = True) -> float:
         """Return `metrics.calibration_error` of the rows."""
-        own = temperature is None
-        probabilities_NC = (
-            self._probabilities_NC if own else calibration.compute_probabilities(self._scores_NC, temperature=temperature)
-        )
-        return metrics.calibration_error(probabilities_NC, self._targets)
+        return metrics.calibration_error(self._rows.confidence if calibrated else self._uncalibrated_N, self._right_N)
 
     def row_confidences(self) -> tuple[np.ndarray, np.ndarray]:
         """Return the highest probability of each row, and whether its label has it."""
-        return self._probabilities_NC.max(axis=1), self._probabilities_NC.argmax(axis=1) == self._targets
+        return self._rows.confidence, self._right_N
 
     def worst_mistakes(self, examples: Sequence[Example], *, count: int = 10) -> list[dict[str, Any]]:
         """Return the misclassified examples with the lowest probability of their label, lowest first."""
         lines = self.prediction_lines(examples)
-        for line, probabilities_C, target in zip(lines, self._probabilities_NC, self._targets, strict=True):
-            line["probability_of_label"] = float(probabilities_C[target])
+        for line, likelihood in zip(lines, self._rows.likelihood.tolist(), strict=True):
+            line["probability_of_label"] = likelihood
         wrong = [line for line in lines if line["label"] != line["predicted"]]
         return sorted(wrong, key=lambda line: line["probability_of_label"])[:count]

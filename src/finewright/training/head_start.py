@@ -27,8 +27,9 @@ from finewright.tasks.base import Task
 from finewright.tasks.head_weights import HeadNotFitted, HeadWeights
 from finewright.training.state import preserving_random_state
 
-MOST_ROWS = 10_000
-"""Most training rows that the regression is fitted to; of more, an even share of each label."""
+MOST_ROWS, MOST_PER_LABEL = 10_000, 4
+"""Most training rows that the regression is fitted to, or so many of each label if that is more; of more rows, an even share of
+each label."""
 NUM_SIZED = 256
 """Rows from which the size of the states is taken."""
 NUM_CHECKED, CHECK_SLACK = 64, 0.1
@@ -74,7 +75,7 @@ def start_from_probe(
     began = time.monotonic()
     layers = HeadLayers.find(prepared_model, new=new)
     before = layers.weights()
-    rows = choose_rows(train.targets)
+    rows = choose_rows(train.targets, num_labels=len(task.labels))
     try:
         with preserving_random_state(layers.last.weight.device):
             for layer in layers.hidden:
@@ -92,20 +93,26 @@ def start_from_probe(
     return ProbeStart(head.strength, len(rows), time.monotonic() - began, spread, measured, head.described, softness)
 
 
-def choose_rows(targets: Sequence[Any]) -> list[int]:
-    """Return all rows, or MOST_ROWS of them, ascending: an even share of each label, or all its rows if they are fewer; of
+def most_rows(num_labels: int) -> int:
+    """Return how many training rows the regression is fitted to at most."""
+    return max(MOST_ROWS, MOST_PER_LABEL * num_labels)
+
+
+def choose_rows(targets: Sequence[Any], *, num_labels: int = 0) -> list[int]:
+    """Return all rows, or `most_rows` of them, ascending: an even share of each label, or all its rows if they are fewer; of
     numbers rows evenly over them in order."""
-    if len(targets) <= MOST_ROWS:
+    most = most_rows(num_labels)
+    if len(targets) <= most:
         return list(range(len(targets)))
     if isinstance(targets[0], float):
-        return ridge_regression.choose_evenly(np.asarray(targets), MOST_ROWS).tolist()
+        return ridge_regression.choose_evenly(np.asarray(targets), most).tolist()
     found = np.asarray(targets)
     if found.ndim > 1:  # several labels a row: evenly over all rows
-        return np.linspace(0, len(targets) - 1, MOST_ROWS).round().astype(int).tolist()
+        return np.linspace(0, len(targets) - 1, most).round().astype(int).tolist()
     by_label = sorted((np.flatnonzero(found == target) for target in np.unique(found)), key=len)
     chosen: list[int] = []
     for number, rows in enumerate(by_label):
-        share = min(len(rows), (MOST_ROWS - len(chosen)) // (len(by_label) - number))
+        share = min(len(rows), (most - len(chosen)) // (len(by_label) - number))
         chosen += rows[np.linspace(0, len(rows) - 1, share).round().astype(int)].tolist()
     return sorted(chosen)
 

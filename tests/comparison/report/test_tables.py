@@ -5,6 +5,7 @@ from types import SimpleNamespace
 
 import numpy as np
 
+from finewright.comparison import confusions
 from finewright.comparison.report import tables
 from finewright.comparison.schema import DisagreementRow
 from support import made
@@ -24,7 +25,7 @@ def test_the_confusion_matrix_counts_rows_and_averages_seeds():
     entry = made.entry("lora", 0.5, seeds=2, rows=4)
     entry.predictions.targets[:] = [0, 0, 1, 1]
     entry.predictions.chosen[:] = [[0, 1, 1, 1], [0, 0, 1, 0]]
-    assert entry.confusion(num_labels=2).tolist() == [[1.5, 0.5], [0.5, 1.5]]
+    assert confusions.list_matrix(entry, num_labels=2) == [[1.5, 0.5], [0.5, 1.5]]
 
 
 def test_signs():

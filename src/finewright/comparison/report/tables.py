@@ -3,9 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-
-from finewright.comparison import type_scores
+from finewright.comparison import confusions, type_scores
 from finewright.comparison.report import figures
 from finewright.comparison.report.document import Block, Cell, Table
 from finewright.comparison.results import ComparisonResults, MethodResult
@@ -129,7 +127,7 @@ def _mean(values: Sequence[float | None], form: str) -> str:
 
 def matrix(entry: MethodResult, labels: Sequence[str]) -> Table:
     """Return the whole confusion matrix of a method, shaded by the share of the row."""
-    counts = entry.confusion(num_labels=len(labels))
+    counts = confusions.build_matrix(entry, num_labels=len(labels))
     rows: list[list[str | Cell]] = []
     for label, line in zip(labels, counts, strict=True):
         total = max(line.sum(), 1e-9)
@@ -166,11 +164,8 @@ def _shaded(value: float | None) -> Cell:
 
 def most_confused(entry: MethodResult, labels: Sequence[str]) -> Table:
     """Return the most frequent confusions of a method with many labels."""
-    counts = entry.confusion(num_labels=len(labels))
-    np.fill_diagonal(counts, 0)
-    order = np.argsort(-counts, axis=None, kind="stable")[:MOST_CONFUSIONS]
-    places = [divmod(int(index), len(labels)) for index in order]
-    rows: list[list[str | Cell]] = [[labels[i], labels[j], f"{counts[i, j]:.4g}"] for i, j in places if counts[i, j] > 0]
+    wrong = sorted((-count, pair) for pair, count in confusions.count_confusions(entry).items() if pair[0] != pair[1])
+    rows: list[list[str | Cell]] = [[labels[i], labels[j], f"{-count:.4g}"] for count, (i, j) in wrong[:MOST_CONFUSIONS]]
     return Table(f"{entry.name}: the most frequent confusions.", ["label", "predicted", "rows"], rows)
 
 

@@ -156,6 +156,7 @@ MAY_NAME_A_TASK = {
     "learn",  # the course teaches classification
     "cli",  # it shows results of classifiers
     "runs.schema",  # the names in result.json
+    "runs.split_metrics",  # those of its metrics
     "models.network_class",  # an architecture's standard head is that of its classification class
 }
 """Packages and files whose code may have words of one task; all others ask the task."""

@@ -12,7 +12,8 @@ from finewright.data.readers.base import SPLIT_NAMES
 from finewright.data.splits import Example
 from finewright.runs import schema
 from finewright.runs.folder import RunFolder
-from finewright.runs.schema import ChecksFile, ClassificationMetrics, RunResult
+from finewright.runs.schema import ChecksFile, RunResult
+from finewright.runs.split_metrics import ClassificationMetrics
 
 
 def split(*, accuracy=0.9, low=0.8, majority=0.5):

@@ -162,6 +162,7 @@ def _show_labels(console: "OutputConsole", measured: dict[str, Any]) -> None:
     """Print how good predicted labels are, by label, the confusions and the worst mistakes."""
     from finewright.cli import progress
     from finewright.cli.predict import shorten
+    from finewright.cli.result_card import describe_levels
 
     low, high = measured["accuracy_ci95"]
     interval = f"95% interval {low:.1%} to {high:.1%}, {counted(measured['num_rows'], 'row')}"
@@ -169,6 +170,8 @@ def _show_labels(console: "OutputConsole", measured: dict[str, Any]) -> None:
     console.print(
         f"macro F1 {measured['macro_f1']:.1%}   loss {measured['loss']:.3f}   majority class {measured['majority_accuracy']:.1%}"
     )
+    if levels := describe_levels(measured.get("levels", [])):
+        console.print(f"{levels}   hierarchical F1 {measured['hierarchical_f1']:.1%}", highlight=False)
     if (answers := measured.get("abstain")) is not None:
         for line in describe_answered(answers):
             console.print(line, highlight=False)

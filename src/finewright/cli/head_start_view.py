@@ -3,7 +3,8 @@
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from finewright.runs.schema import RunResult, SplitMetrics
+    from finewright.runs.schema import RunResult
+from finewright.runs.split_metrics import SplitMetrics
 
 
 def start_metrics(result: "RunResult") -> "SplitMetrics | None":

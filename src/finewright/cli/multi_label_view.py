@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 from finewright.cli.head_start_view import describe_start, start_metrics
 
 if TYPE_CHECKING:
-    from finewright.runs.schema import RunResult, SplitMetrics
+    from finewright.runs.schema import RunResult
+    from finewright.runs.split_metrics import SplitMetrics
 
 MOST_LABELS = 20
 """Labels of a table; of more, the most frequent ones and the weakest."""

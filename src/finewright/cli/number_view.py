@@ -3,7 +3,8 @@
 from typing import Any
 
 from finewright.cli.head_start_view import describe_start, start_metrics
-from finewright.runs.schema import RunResult, SplitMetrics
+from finewright.runs.schema import RunResult
+from finewright.runs.split_metrics import SplitMetrics
 from finewright.tasks.regression import show_number
 
 _NAMES = {"rmse": "RMSE", "mae": "MAE", "r2": "R2", "spearman": "Spearman", "pearson": "Pearson"}

@@ -333,7 +333,7 @@ def _add_metrics(table: Table, result: "RunResult") -> None:
     from finewright import tasks
     from finewright.cli import number_view
     from finewright.cli.multi_label_view import describe_scores
-    from finewright.runs.schema import ClassificationMetrics
+    from finewright.runs.split_metrics import ClassificationMetrics
     from finewright.tasks.entity_metrics import describe_tags
 
     measured, split = result.metrics.test or result.metrics.validation, "test" if result.metrics.test else "validation"

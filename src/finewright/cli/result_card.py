@@ -1,6 +1,6 @@
 """The end of a run in the terminal: the one number that counts, what it is to be compared with, what to do next."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,8 @@ from finewright.core.units import counted, format_bytes
 from finewright.models.head_spec import LANGUAGE_MODEL
 from finewright.runs import schema
 from finewright.runs.folder import RunFolder
-from finewright.runs.schema import ClassificationMetrics, RunConfigFile, RunResult, SplitMetrics
+from finewright.runs.schema import RunConfigFile, RunResult
+from finewright.runs.split_metrics import ClassificationMetrics, SplitMetrics
 from finewright.tasks import answer_metrics, entity_metrics
 
 BAG_OF_WORDS = "bag-of-words"
@@ -156,6 +157,8 @@ def _print_accuracy(console: Console, measured: ClassificationMetrics, *, rows: 
     text.append(f" (95% interval {low:.1%} to {high:.1%})")
     console.print(text, soft_wrap=not console.is_terminal)
     print_wrapped(console, compare_with_majority(measured, has_steps=has_steps))
+    if levels := describe_levels([one.model_dump() for one in measured.levels]):
+        print_wrapped(console, levels)
     if weakest := describe_weakest_label(measured):
         print_wrapped(console, weakest)
 
@@ -225,6 +228,12 @@ def describe_weakest_label(measured: ClassificationMetrics) -> str:
     others: Sequence[int] = [0 if label == weakest else count for label, count in zip(labels, row, strict=True)]
     taken = labels[others.index(max(others))]
     return f"weakest label: {weakest}, {found} of {total} found, most often taken for {taken}"
+
+
+def describe_levels(levels: Sequence[Mapping[str, Any]]) -> str:
+    """Say how often the levels above the whole label are right; empty if labels have none."""
+    shown = [f"level {one['level']} alone ({one['num_labels']:,} labels): {one['accuracy']:.1%} right" for one in levels]
+    return "; ".join(shown)
 
 
 def describe_size(result: RunResult) -> str:

@@ -258,7 +258,8 @@ def _describe_run(folder: "RunFolder") -> dict[str, Any]:
     """
     from finewright import tasks
     from finewright.runs import housekeeping, schema
-    from finewright.runs.schema import ClassificationMetrics, RunConfigFile, RunResult
+    from finewright.runs.schema import RunConfigFile, RunResult
+    from finewright.runs.split_metrics import ClassificationMetrics
 
     line: dict[str, Any] = {"run": str(folder.path), "state": "unfinished", "method": "", "model": "", "accuracy": None}
     line |= {"metric": "", "score": None, "seconds": None, "seed": None, "tags": housekeeping.read_tags(folder.path)}

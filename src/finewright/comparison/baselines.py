@@ -15,7 +15,7 @@ from finewright.core.config import RunConfig
 from finewright.data.dataset import Dataset
 from finewright.data.text_pairs import input_of
 from finewright.models import hub
-from finewright.runs.schema import ClassificationMetrics
+from finewright.runs.split_metrics import ClassificationMetrics
 from finewright.tasks import metrics
 
 

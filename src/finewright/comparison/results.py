@@ -31,14 +31,8 @@ from finewright.core.errors import ExitCode, UserError
 from finewright.methods import get_method
 from finewright.runs import schema
 from finewright.runs.folder import RunFolder
-from finewright.runs.schema import (
-    ClassificationMetrics,
-    MetricsLine,
-    PredictionLine,
-    RunResult,
-    SplitMetrics,
-    TimingsLine,
-)
+from finewright.runs.schema import MetricsLine, PredictionLine, RunResult, TimingsLine
+from finewright.runs.split_metrics import ClassificationMetrics, SplitMetrics
 from finewright.tasks import metrics
 from finewright.tasks.measures import Metric
 

@@ -8,7 +8,8 @@ from finewright import tasks
 from finewright.comparison.search import TrialRecord
 from finewright.comparison.spec import ComparisonSpec
 from finewright.data.text_pairs import TextPair, joined_text
-from finewright.runs.schema import Artifact, ClassificationMetrics, Decision, PlanFile, VersionedFile
+from finewright.runs.schema import Artifact, Decision, PlanFile, VersionedFile
+from finewright.runs.split_metrics import ClassificationMetrics
 
 SCHEMA_VERSION = 1
 

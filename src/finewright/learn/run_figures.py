@@ -10,7 +10,7 @@ from finewright.core import files
 from finewright.core.colors import BASELINE_COLOR, METHOD_COLORS
 from finewright.learn.course import Figure
 from finewright.learn.run_history import MEMORY_PARTS, FinishedRun
-from finewright.runs.schema import ClassificationMetrics
+from finewright.runs.split_metrics import ClassificationMetrics
 
 SIZE_INCHES = (8.0, 4.5)
 MARGIN_INCHES = 0.12

@@ -13,7 +13,8 @@ from finewright.core.errors import UserError
 from finewright.learn.course import Figure, Lesson, SuggestedCommand
 from finewright.runs import request, schema
 from finewright.runs.folder import RunFolder, list_runs
-from finewright.runs.schema import ClassificationMetrics, MetricsLine, PlanFile, RunConfigFile, RunResult
+from finewright.runs.schema import MetricsLine, PlanFile, RunConfigFile, RunResult
+from finewright.runs.split_metrics import ClassificationMetrics
 
 MEMORY_PARTS = ("weights", "gradients", "optimizer", "activations", "other", "frozen cache")
 """Parts of a plan's memory at its peak. The last is `trunk` in plan.json."""

@@ -6,7 +6,8 @@ from finewright.core import hardware
 from finewright.data.dataset import Dataset
 from finewright.runs import model_folder, schema
 from finewright.runs.context import RunContext, SessionContext
-from finewright.runs.schema import BaselineScore, RunConfigFile, RunResult
+from finewright.runs.schema import RunConfigFile, RunResult
+from finewright.runs.split_metrics import BaselineScore
 from finewright.tasks.base import Task
 
 if TYPE_CHECKING:

@@ -6,15 +6,16 @@ Unknown keys are ignored when a file is read. A file of a newer version is refus
 import json
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, TypeVar
+from typing import Any, ClassVar, Literal, TypeVar
 
-from pydantic import ConfigDict, Discriminator, Field, Tag, ValidationError
+from pydantic import ConfigDict, Field, ValidationError
 
 from finewright.core import files
 from finewright.core.errors import ExitCode, UserError
 from finewright.core.units import counted
 from finewright.data.columns import Columns
 from finewright.runs.artifact import Artifact, VersionedFile
+from finewright.runs.split_metrics import BaselineScore, RunMetrics, SplitMetrics, TagScore
 
 F = TypeVar("F", bound=Artifact)
 
@@ -259,86 +260,6 @@ class PredictionLine(RunLine):
     def row_score(self) -> float:
         """The score that paired tests compare: 1 for a right and 0 for a wrong prediction, unless the task has another."""
         return float(self.label == self.predicted) if self.score is None else self.score
-
-
-class ClassMetrics(Artifact):
-    """One label of a split."""
-
-    precision: float = 0.0
-    recall: float = 0.0
-    f1: float
-    num_rows: int = Field(ge=0)
-
-
-class Confusion(Artifact):
-    """How many rows with one label were taken for another one."""
-
-    label: str
-    predicted: str
-    num_rows: int = Field(ge=1)
-
-
-class SplitMetrics(Artifact):
-    """Metrics of a split. A task has keys of its own beside these."""
-
-    model_config = ConfigDict(extra="allow")
-
-    num_rows: int = Field(ge=1)
-    loss: float
-    worst_mistakes: list[dict[str, Any]] = []
-
-
-class ClassificationMetrics(SplitMetrics):
-    """Metrics of a split with one label for each text. `confusion`: empty with very many labels, where `confusions` has the most
-    frequent ones."""
-
-    accuracy: float = Field(ge=0, le=1)
-    accuracy_ci95: tuple[float, float]
-    macro_f1: float
-    majority_accuracy: float = Field(ge=0, le=1)
-    calibration_error: float = 0.0
-    per_class: dict[str, ClassMetrics] = {}
-    confusion: list[list[int]] = []
-    confusions: list[Confusion] = []
-    review: dict[str, float] | None = None
-
-    @property
-    def is_better_than_majority(self) -> bool:
-        """Whether the interval of the accuracy lies above always guessing the most frequent label."""
-        return self.accuracy_ci95[0] > self.majority_accuracy
-
-
-def _metrics_kind(value: Any) -> str:
-    """Return the tag of a split's metrics: a class has an accuracy, a number has none."""
-    names = value if isinstance(value, dict) else vars(value)
-    return "classification" if names.keys() & {"accuracy", "confusion", "per_class"} else "other"
-
-
-AnyMetrics = Annotated[
-    Annotated[ClassificationMetrics, Tag("classification")] | Annotated[SplitMetrics, Tag("other")], Discriminator(_metrics_kind)
-]
-
-
-class RunMetrics(Artifact):
-    """Metrics by split; a split that is not there is None."""
-
-    test: AnyMetrics | None = None
-    validation: AnyMetrics | None = None
-
-
-class BaselineScore(Artifact):
-    """How a baseline does on the test rows."""
-
-    accuracy: float = Field(ge=0, le=1)
-    accuracy_ci95: tuple[float, float]
-
-
-class TagScore(Artifact):
-    """How a baseline for tags of words does on the test rows, by the metric that decides."""
-
-    metric: str
-    value: float = Field(ge=0, le=1)
-    ci95: tuple[float, float]
 
 
 class UntunedResult(Artifact):

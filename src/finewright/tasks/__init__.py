@@ -20,6 +20,7 @@ _HELPER_MODULES = (
     "evaluation",
     "head_weights",
     "label_checks",
+    "label_levels",
     "label_thresholds",
     "language_models",
     "logistic_regression",

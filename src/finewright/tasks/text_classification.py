@@ -17,7 +17,7 @@ from finewright.data.checks import Finding
 from finewright.data.dataset import Dataset
 from finewright.data.splits import Example
 from finewright.models.head_spec import Reads
-from finewright.tasks import calibration, discriminant_analysis, label_checks, logistic_regression, metrics
+from finewright.tasks import calibration, discriminant_analysis, label_checks, label_levels, logistic_regression, metrics
 from finewright.tasks.base import Task
 from finewright.tasks.evaluation import Evaluation
 from finewright.tasks.head_weights import HeadWeights
@@ -219,8 +219,12 @@ class ClassificationEvaluation(Evaluation):
         return self._rows.predicted == self._rows.targets
 
     def metrics(self) -> dict[str, Any]:
-        """Return the values of `measure_rows`."""
-        return metrics.measure_rows(self._rows, labels=self._labels)
+        """Return the values of `measure_rows`, and those of `measure_levels` where labels have levels."""
+        measured = metrics.measure_rows(self._rows, labels=self._labels)
+        if separator := label_levels.find_separator(self._labels):
+            how: dict[str, Any] = {"labels": self._labels, "separator": separator}
+            measured |= label_levels.measure_levels(self._rows.predicted, self._rows.targets, **how)
+        return measured
 
     def prediction_lines(self, examples: Sequence[Example]) -> list[dict[str, Any]]:
         """Return text, label, predicted label and its probability for every example."""

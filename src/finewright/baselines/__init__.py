@@ -21,6 +21,7 @@ _HELPER_MODULES = (
     "described",
     "label_sets",
     "majority",
+    "number_regression",
     "pair_features",
     "predictor",
     "regression",

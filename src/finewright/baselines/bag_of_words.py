@@ -1,4 +1,4 @@
-"""A logistic regression on TF-IDF of words and phrases. A saved one scores texts with NumPy alone, in milliseconds.
+"""A logistic or ridge regression on TF-IDF of words and phrases. A saved one scores texts with NumPy alone, in milliseconds.
 
 Of pairs of texts the words of the first and of the second are different terms, and the regression also reads what both share.
 """
@@ -51,9 +51,13 @@ class BagOfWordsModel(BaselineModel):
         return int(self._tensors["coefficients"].size + self._tensors["intercept"].size)
 
     def score(self, texts: Sequence[TextInput]) -> np.ndarray:
-        """Return log probabilities up to a constant, float32, shape (N, C). A text without a known word gets the intercepts."""
+        """Return what the task reads, float32, shape (N, C). A text without a known word gets the intercepts."""
         decisions_NK = np.stack([self._decide(text) for text in texts]) if texts else np.zeros((0, self._weights_FK.shape[1]))
         return regression.make_scores(decisions_NK, self.settings)
+
+    def estimate(self, scores_NC: np.ndarray) -> np.ndarray:
+        """Return the probabilities of labels, or numbers in standard deviations, shape (N, C)."""
+        return regression.estimate(scores_NC, self.settings)
 
     def _decide(self, text: TextInput) -> np.ndarray:
         """Return the decisions for one text, shape (K,): TF-IDF as scikit-learn computes it, times the coefficients."""
@@ -77,16 +81,18 @@ class BagOfWordsModel(BaselineModel):
 
 
 class BagOfWords(Baseline):
-    """Logistic regression on TF-IDF of words and phrases, without a language model."""
+    """Logistic or ridge regression on TF-IDF of words and phrases, without a language model."""
 
     title: ClassVar[str] = "a bag of words"
-    summary: ClassVar[str] = "logistic regression on words and pairs of words, no language model"
+    reads: ClassVar[str] = "words and pairs of words, no language model"
+    summary: ClassVar[str] = f"logistic or ridge regression on {reads}"
     run_options: ClassVar[tuple[str, ...]] = ()
 
     max_ngram: int = option(2, "longest phrase in words: 1 for words alone, 2 for pairs of words too", low=1, high=5)
     C: float | None = option(
         None,
-        "scikit-learn's C, the inverse of the regularisation; chosen on rows that are held out when not given",
+        "scikit-learn's C, the inverse of the regularisation, for numbers 1 / alpha; chosen on rows that are held out when not "
+        "given",
         low=1e-6,
         high=1e6,
     )
@@ -110,12 +116,10 @@ class BagOfWords(Baseline):
         settings = SavedBagOfWords(
             task=task,
             labels=dataset.labels,
-            classes=best.classes,
-            one_vs_rest=dataset.has_label_sets,
-            C=best.C,
             max_ngram=self.max_ngram,
             pairs=are_pairs(train),
             vocabulary=vectorizer.get_feature_names_out().tolist(),
+            **best.settings(),
         )
         model = BagOfWordsModel(settings, {"idf": np.ascontiguousarray(vectorizer.idf_), **best.tensors()})
         return FittedBaseline(
@@ -123,7 +127,7 @@ class BagOfWords(Baseline):
             best.chosen,
             {} if self.C is not None else {"method.C": best.C},
             best.validation_accuracy,
-            lambda texts: best.probabilities(_with_shared(vectorizer.transform(texts), texts)),
+            lambda texts: best.estimate(_with_shared(vectorizer.transform(texts), texts)),
         )
 
     @classmethod

@@ -1,6 +1,6 @@
 """The interface of a baseline: it is fitted by scikit-learn, saved as tensors and JSON, and scores texts from what was saved.
 
-Shape suffixes: N texts, C labels.
+Shape suffixes: N texts, C labels, or 1 for a number.
 """
 
 import importlib
@@ -37,7 +37,12 @@ class BaselineModel(ABC):
 
     @abstractmethod
     def score(self, texts: Sequence[TextInput]) -> "np.ndarray":
-        """Return log probabilities up to a constant of each text, or the log odds of every label, float32, shape (N, C)."""
+        """Return what the task makes predictions of, float32, shape (N, C): log probabilities up to a constant, the log odds of
+        every label, or numbers."""
+
+    @abstractmethod
+    def estimate(self, scores_NC: "np.ndarray") -> "np.ndarray":
+        """Return, from scores, what `FittedBaseline.estimate` returns."""
 
     @abstractmethod
     def save(self, folder: Path) -> None:
@@ -59,21 +64,24 @@ class FittedBaseline:
     """A baseline after `fit`.
 
     `model`: the form that is saved. `chosen`: what was chosen, in words. `choices`: the same by the dotted
-    names of the options that were left open. `validation_accuracy`: None without such rows. `probabilities`: of every label by
-    scikit-learn itself, float64, shape (N, C).
+    names of the options that were left open. `validation_accuracy`: None without such rows, or labels. `estimate`: by
+    scikit-learn itself, float64, shape (N, C): the probability of every label, or numbers in standard deviations of the training
+    numbers.
     """
 
     model: BaselineModel
     chosen: str
     choices: dict[str, Any]
     validation_accuracy: float | None
-    probabilities: Callable[[Sequence[TextInput]], "np.ndarray"]
+    estimate: Callable[[Sequence[TextInput]], "np.ndarray"]
 
 
 class Baseline(DescribedBaseline):
-    """A classifier that trains no weight of a model: properties (class variables), options (fields), `fit` and `load`."""
+    """A regression that trains no weight of a model: properties (class variables), options (fields), `fit` and `load`."""
 
     row_kind: ClassVar[RowKind] = "labelled"
+    reads: ClassVar[str]
+    """What of a text the regression reads, in a few words."""
     run_options: ClassVar[tuple[str, ...]]
     """Options of a run that it uses, by dotted name, besides those that say how the data is read."""
 
@@ -89,7 +97,7 @@ class Baseline(DescribedBaseline):
         Parameters
         ----------
         dataset
-            Rows with at least two labels.
+            Rows with at least two labels, or different numbers.
         task
             Name of the task, which is saved.
         encoder
@@ -110,14 +118,19 @@ class Baseline(DescribedBaseline):
         """Raise `UserError` if an option was set that this baseline would ignore."""
         ignored = [name for name in self.find_ignored(settings) if name not in FIT_WITHOUT_MEANING]
         if ignored:
-            what = f"{self.name()} does not use {', '.join(ignored)}: it is fitted by a logistic regression, not by steps"
+            what = f"{self.name()} does not use {', '.join(ignored)}: it is fitted by a regression, not by steps"
             raise UserError(what, where=ignored[0], fix="leave it out, or take a fine-tuning method")
 
     def check_task(self, task: "Task") -> None:
-        """Raise `UserError` for a task without labels of whole texts: there is nothing to choose between."""
-        if not task.labels or not task.labels_texts:
-            what = f"{self.name()} chooses between labels of texts, and {task.name} has none"
+        """Raise `UserError` for a task with neither labels nor numbers of whole texts: there is nothing to fit to."""
+        if not task.predicts_numbers and not (task.labels and task.labels_texts):
+            what = f"{self.name()} predicts labels or numbers of texts, and {task.name} has none"
             raise UserError(what, where="task", fix="take a fine-tuning method")
+
+    @classmethod
+    def describe(cls, row_kind: RowKind) -> str:
+        """Return what it does with rows of a kind, in one line."""
+        return f"{'ridge' if row_kind == 'number' else 'logistic'} regression on {cls.reads}"
 
     def find_ignored(self, settings: RunConfig) -> list[str]:
         """Return the options of a run that differ from their defaults and that this baseline does not use."""

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 SETTINGS_FILE, TENSORS_FILE = "baseline.json", "baseline.safetensors"
 SCHEMA_VERSION = 1
+NUMBERS_VERSION = 2
+"""Of a regression of numbers, and of tags of words, which programs of the first version cannot read."""
 TOKEN_PATTERN = r"(?u)\b\w+\b"
 """What a word is. A saved model may have no other: a pattern from a file could run for ever."""
 
@@ -22,20 +24,44 @@ TOKEN_PATTERN = r"(?u)\b\w+\b"
 class SavedBaseline(BaseModel):
     """baseline.json of any baseline.
 
-    `labels`: in the order of the scores. `classes`: indices of the labels that the training rows have, ascending; the rest have
-    a probability of 0. `one_vs_rest`: there is a regression for each label. `C`: scikit-learn's, the inverse of the
-    regularisation.
+    `labels`: in the order of the scores; none where numbers are predicted. `classes`: indices of the labels that the training
+    rows have, ascending; the rest have a probability of 0. `one_vs_rest`: there is a regression for each label. `C`:
+    scikit-learn's, the inverse of the regularisation. `std`: standard deviation of the training numbers.
     """
 
     model_config = ConfigDict(extra="ignore", frozen=True, allow_inf_nan=False, protected_namespaces=())
-    newest: ClassVar[int] = SCHEMA_VERSION
+    newest: ClassVar[int] = NUMBERS_VERSION
 
     schema_version: int = SCHEMA_VERSION
     task: str
-    labels: tuple[str, ...] = Field(min_length=1)
-    classes: tuple[int, ...] = Field(min_length=1)
+    labels: tuple[str, ...] = ()
+    classes: tuple[int, ...] = ()
     one_vs_rest: bool = False
     C: float = Field(gt=0)
+    std: float | None = Field(None, gt=0)
+
+    @property
+    def has_numbers(self) -> bool:
+        """Whether numbers are predicted, and no labels."""
+        return self.std is not None
+
+    @property
+    def num_rows(self) -> int:
+        """Rows of coefficients: two labels need one."""
+        if self.has_numbers or (len(self.classes) == 2 and not self.one_vs_rest):
+            return 1
+        return len(self.classes)
+
+    def find_fault(self) -> str:
+        """Return what does not belong together; empty if all does."""
+        if self.has_numbers:
+            return "a regression of numbers has no labels" if self.labels or self.classes or self.one_vs_rest else ""
+        if not self.labels or not self.classes:
+            return "labels, classes: wanted at least 1"
+        known = sorted(set(self.classes)) == list(self.classes) and self.classes[0] >= 0
+        if not known or self.classes[-1] >= len(self.labels) or len(set(self.labels)) != len(self.labels):
+            return "labels and classes do not belong together"
+        return "classes: wanted at least 2" if len(self.classes) < 2 and not self.one_vs_rest else ""
 
 
 class SavedBagOfWords(SavedBaseline):
@@ -126,9 +152,8 @@ def read(folder: Path, form: type[S], shapes: Mapping[str, int]) -> "tuple[S, di
         first = error.errors()[0]
         place = ".".join(map(str, first["loc"])) or "the file"
         raise _damaged(folder / SETTINGS_FILE, f"{place}: {first['msg']}") from None
-    known = sorted(set(settings.classes)) == list(settings.classes) and settings.classes[0] >= 0
-    if not known or settings.classes[-1] >= len(settings.labels) or len(set(settings.labels)) != len(settings.labels):
-        raise _damaged(folder / SETTINGS_FILE, "labels and classes do not belong together")
+    if fault := settings.find_fault():
+        raise _damaged(folder / SETTINGS_FILE, fault)
     try:
         tensors = load(path.read_bytes())
     except (OSError, SafetensorError, ValueError, KeyError) as error:
@@ -137,9 +162,7 @@ def read(folder: Path, form: type[S], shapes: Mapping[str, int]) -> "tuple[S, di
         tensor = tensors.get(name)
         if tensor is None or tensor.ndim != num_axes or tensor.dtype.kind != "f" or not np.isfinite(tensor).all():
             raise _damaged(path, f"{name} is missing, of another shape or not finite")
-    if len(settings.classes) < 2 and not settings.one_vs_rest:
-        raise _damaged(folder / SETTINGS_FILE, "classes: wanted at least 2")
-    rows = 1 if len(settings.classes) == 2 and not settings.one_vs_rest else len(settings.classes)
+    rows = settings.num_rows
     if tensors["coefficients"].shape[0] != rows or tensors["intercept"].shape != (rows,):
         raise _damaged(path, f"wanted coefficients of {rows} rows, found {tensors['coefficients'].shape[0]}")
     return settings, tensors

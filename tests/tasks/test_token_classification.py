@@ -16,13 +16,14 @@ from finewright.core.events import StepCompleted
 from finewright.core.interrupts import Interrupted, StopRequest
 from finewright.data import packing
 from finewright.data.dataset import read_dataset
+from finewright.data.tag_schemes import complete_tags
 from finewright.data.tagged_tokens import make_tagged_text, split_words
 from finewright.exporters import merge
 from finewright.models import loading
 from finewright.models.hub import resolve_model
 from finewright.runs import pipeline
 from finewright.tasks import entity_metrics
-from finewright.tasks.token_classification import TokenClassification, complete_tags
+from finewright.tasks.token_classification import TokenClassification
 from finewright.training import objectives
 from support import sessions, tiny
 
@@ -208,7 +209,7 @@ def test_entities_of_overlapping_windows_are_those_of_one_long_one(place):
 
 
 def test_a_word_that_shares_its_token_cannot_begin_an_entity():
-    from finewright.data.token_windows import WordsOfWindow
+    from finewright.data.words_of_windows import WordsOfWindow
 
     task = TokenClassification(LABELS)
     window = WordsOfWindow(0, 0, np.array([0, 0, -1]), np.array([False, True, False]), np.array([-100] * 3))

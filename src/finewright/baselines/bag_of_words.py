@@ -11,13 +11,15 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from finewright.baselines import regression, saving
+from finewright.baselines import regression, saving, word_window
 from finewright.baselines.base import Baseline, BaselineModel, FittedBaseline
 from finewright.baselines.pair_features import NUM_SHARED, all_shared_words, find_input_terms, shared_words
 from finewright.baselines.regression import Candidate
 from finewright.baselines.saving import TOKEN_PATTERN, SavedBagOfWords
+from finewright.baselines.word_window import WordWindowModel
 from finewright.core.config import option
 from finewright.core.errors import ExitCode, UserError
+from finewright.data.tag_schemes import complete_tags
 from finewright.data.text_pairs import TextInput, are_pairs, input_of
 
 if TYPE_CHECKING:
@@ -85,20 +87,23 @@ class BagOfWords(Baseline):
 
     title: ClassVar[str] = "a bag of words"
     reads: ClassVar[str] = "words and pairs of words, no language model"
+    reads_of_words: ClassVar[str] = f"{word_window.READS}, no language model"
     summary: ClassVar[str] = f"logistic or ridge regression on {reads}"
     run_options: ClassVar[tuple[str, ...]] = ()
 
     max_ngram: int = option(2, "longest phrase in words: 1 for words alone, 2 for pairs of words too", low=1, high=5)
     C: float | None = option(
         None,
-        "scikit-learn's C, the inverse of the regularisation, for numbers 1 / alpha; chosen on rows that are held out when not "
-        "given",
+        "scikit-learn's C, the inverse of the regularisation, for numbers 1 / alpha; when not given, chosen on rows that are "
+        "held out, and 1 for tags of words",
         low=1e-6,
         high=1e6,
     )
 
     def fit(self, dataset: "Dataset", *, task: str, encoder: "FrozenEncoder | None" = None) -> FittedBaseline:
-        """Fit on the training rows; the vocabulary is theirs."""
+        """Fit on the training rows; the vocabulary is theirs. Words with tags are read with those around them."""
+        if dataset.row_kind == "tagged-tokens":
+            return self._fit_to_words(dataset, task=task)
         from sklearn.feature_extraction.text import TfidfVectorizer
 
         train, validation = ([input_of(row) for row in rows] for rows in (dataset.train, dataset.validation))
@@ -128,18 +133,25 @@ class BagOfWords(Baseline):
             {} if self.C is not None else {"method.C": best.C},
             best.validation_accuracy,
             lambda texts: best.estimate(_with_shared(vectorizer.transform(texts), texts)),
+            reason=regression.describe_reason(dataset),
         )
 
+    def _fit_to_words(self, dataset: "Dataset", *, task: str) -> FittedBaseline:
+        if self.max_ngram != type(self)().max_ngram:
+            what = "phrases are of whole texts, and a tag is that of a word"
+            raise UserError(what, where="method.max_ngram", fix="leave it out")
+        return word_window.fit_to_dataset(dataset, labels=complete_tags(dataset.labels), task=task, C=self.C)
+
     @classmethod
-    def load(cls, folder: Path) -> BagOfWordsModel:
+    def load(cls, folder: Path) -> BagOfWordsModel | WordWindowModel:
         """Load a saved bag of words without PyTorch and scikit-learn."""
+        if saving.is_of_words(folder):
+            return word_window.load(folder)
         settings, tensors = saving.read(folder, SavedBagOfWords, {"idf": 1, "coefficients": 2, "intercept": 1})
         num_terms = len(settings.vocabulary)
         saving.check_columns(folder, tensors, num_terms + (NUM_SHARED if settings.pairs else 0), also=())
         saving.check_columns(folder, {"coefficients": tensors["idf"][None]}, num_terms, also=())
-        if len(set(settings.vocabulary)) != len(settings.vocabulary):
-            what = "not readable: a word is in the vocabulary twice"
-            raise UserError(what, where=str(folder / saving.SETTINGS_FILE), fix="train it again", code=ExitCode.MISMATCH)
+        saving.check_distinct(folder, settings.vocabulary)
         return BagOfWordsModel(settings, tensors)
 
 

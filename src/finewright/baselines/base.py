@@ -14,7 +14,7 @@ from finewright.baselines.described import DescribedBaseline
 from finewright.core.config import FILE_OPTIONS, RunConfig, describe_options
 from finewright.core.errors import UserError
 from finewright.data.conversation_shapes import RowKind
-from finewright.data.text_pairs import TextInput
+from finewright.data.text_pairs import as_input
 
 if TYPE_CHECKING:
     import numpy as np
@@ -34,11 +34,17 @@ class BaselineModel(ABC):
     labels: tuple[str, ...]
     task: str
     """Name of the task."""
+    texts_at_once: ClassVar[int] = 4096
+    """Texts that are scored together, so that memory does not grow with their number."""
+
+    def read_input(self, value: Any) -> Any:
+        """Return what `score` takes of an input of the task: of a text, or of what JSON has for one (`Task.probes`)."""
+        return as_input(value)
 
     @abstractmethod
-    def score(self, texts: Sequence[TextInput]) -> "np.ndarray":
+    def score(self, texts: Sequence[Any]) -> "np.ndarray":
         """Return what the task makes predictions of, float32, shape (N, C): log probabilities up to a constant, the log odds of
-        every label, or numbers."""
+        every label, or numbers; of tags of words shape (N, words of the longest text, C)."""
 
     @abstractmethod
     def estimate(self, scores_NC: "np.ndarray") -> "np.ndarray":
@@ -66,14 +72,17 @@ class FittedBaseline:
     `model`: the form that is saved. `chosen`: what was chosen, in words. `choices`: the same by the dotted
     names of the options that were left open. `validation_accuracy`: None without such rows, or labels. `estimate`: by
     scikit-learn itself, float64, shape (N, C): the probability of every label, or numbers in standard deviations of the training
-    numbers.
+    numbers; of tags of words as of the model. `notes`: what the user should know.
+    `reason`: why these are the `choices`.
     """
 
     model: BaselineModel
     chosen: str
     choices: dict[str, Any]
     validation_accuracy: float | None
-    estimate: Callable[[Sequence[TextInput]], "np.ndarray"]
+    estimate: Callable[[Sequence[Any]], "np.ndarray"]
+    notes: tuple[str, ...] = ()
+    reason: str = ""
 
 
 class Baseline(DescribedBaseline):
@@ -82,6 +91,8 @@ class Baseline(DescribedBaseline):
     row_kind: ClassVar[RowKind] = "labelled"
     reads: ClassVar[str]
     """What of a text the regression reads, in a few words."""
+    reads_of_words: ClassVar[str] = ""
+    """What it reads of each word to tag it; empty if it cannot."""
     run_options: ClassVar[tuple[str, ...]]
     """Options of a run that it uses, by dotted name, besides those that say how the data is read."""
 
@@ -122,14 +133,20 @@ class Baseline(DescribedBaseline):
             raise UserError(what, where=ignored[0], fix="leave it out, or take a fine-tuning method")
 
     def check_task(self, task: "Task") -> None:
-        """Raise `UserError` for a task with neither labels nor numbers of whole texts: there is nothing to fit to."""
-        if not task.predicts_numbers and not (task.labels and task.labels_texts):
-            what = f"{self.name()} predicts labels or numbers of texts, and {task.name} has none"
+        """Raise `UserError` for a task that it cannot be fitted to: one without labels and numbers, or with tags that it does not
+        predict."""
+        if task.row_kind == "tagged-tokens" and not self.reads_of_words:
+            what = f"{self.name()} reads whole texts, and {task.name} wants a tag for each word"
+            raise UserError(what, where="task", fix="--method bag-of-words, or a fine-tuning method")
+        if not task.labels and not task.predicts_numbers:
+            what = f"{self.name()} predicts labels, numbers or tags, and {task.name} has none"
             raise UserError(what, where="task", fix="take a fine-tuning method")
 
     @classmethod
     def describe(cls, row_kind: RowKind) -> str:
         """Return what it does with rows of a kind, in one line."""
+        if row_kind == "tagged-tokens":
+            return f"logistic regression on {cls.reads_of_words}"
         return f"{'ridge' if row_kind == 'number' else 'logistic'} regression on {cls.reads}"
 
     def find_ignored(self, settings: RunConfig) -> list[str]:

@@ -285,6 +285,7 @@ class FrozenFeatures(Baseline):
             ({} if self.state != "auto" else {"method.state": state}) | ({} if self.C is not None else {"method.C": best.C}),
             best.validation_accuracy,
             lambda texts: best.estimate(scaler.transform(encoder.recall(state, texts))),
+            reason=regression.describe_reason(dataset),
         )
 
     @classmethod

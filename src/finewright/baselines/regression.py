@@ -30,6 +30,14 @@ _IMPOSSIBLE = -1e9
 """Log probability of a label that the training rows lack; its exponential is 0."""
 
 
+def describe_reason(dataset: "Dataset") -> str:
+    """Return which rows choose the features and C."""
+    left_out, num_rows = "training rows that are left out in turn", len(dataset.validation)
+    if dataset.row_kind == "number" or not num_rows:
+        return f"the best on {left_out}"
+    return f"the best on {num_rows:,} validation rows" + (f" and on {left_out}" if num_rows < ENOUGH_ROWS else "")
+
+
 @dataclass(frozen=True)
 class Candidate:
     """Features of one kind, a matrix for each split that has rows."""

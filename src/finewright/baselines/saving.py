@@ -20,6 +20,11 @@ NUMBERS_VERSION = 2
 TOKEN_PATTERN = r"(?u)\b\w+\b"
 """What a word is. A saved model may have no other: a pattern from a file could run for ever."""
 
+WORDS_AROUND: Literal[2] = 2
+"""Words on each side that a regression on words reads."""
+LONGEST_AFFIX: Literal[3] = 3
+"""Characters of the longest beginning and end that it reads."""
+
 
 class SavedBaseline(BaseModel):
     """baseline.json of any baseline.
@@ -80,6 +85,17 @@ class SavedBagOfWords(SavedBaseline):
     vocabulary: list[str] = Field(min_length=1)
 
 
+class SavedWordWindow(SavedBaseline):
+    """baseline.json of a regression on words. `labels`: the tags. `vocabulary`: its features in the order of the columns."""
+
+    schema_version: int = NUMBERS_VERSION
+    kind: Literal["bag-of-words"] = "bag-of-words"
+    of_words: Literal[True] = True
+    around: Literal[2] = WORDS_AROUND
+    longest_affix: Literal[3] = LONGEST_AFFIX
+    vocabulary: list[str] = Field(min_length=1)
+
+
 class SavedBase(BaseModel):
     """The frozen model. `files`: SHA-256 of its weights, its config and its tokenizer, by name."""
 
@@ -131,6 +147,11 @@ def read_kind(folder: Path, *, known: Sequence[str]) -> str:
     return str(kind)
 
 
+def is_of_words(folder: Path) -> bool:
+    """Whether a folder holds a regression on words, which tags them."""
+    return _read_json(folder).get("of_words") is True
+
+
 def read(folder: Path, form: type[S], shapes: Mapping[str, int]) -> "tuple[S, dict[str, np.ndarray]]":
     """Return settings and tensors of a saved baseline.
 
@@ -172,6 +193,12 @@ def check_columns(folder: Path, tensors: "Mapping[str, np.ndarray]", columns: in
     """Raise `UserError` unless the coefficients have this many columns, and each tensor of `also` as many values."""
     if tensors["coefficients"].shape[1] != columns or any(tensors[name].shape != (columns,) for name in also):
         raise _damaged(folder / TENSORS_FILE, f"wanted {columns:,} columns, found {tensors['coefficients'].shape[1]:,}")
+
+
+def check_distinct(folder: Path, vocabulary: Sequence[str]) -> None:
+    """Raise `UserError` if a word, or another feature, has two columns."""
+    if len(set(vocabulary)) != len(vocabulary):
+        raise _damaged(folder / SETTINGS_FILE, "a word is in the vocabulary twice")
 
 
 def _read_json(folder: Path) -> dict[str, Any]:

@@ -143,7 +143,8 @@ def _run_stages(
         began = time.monotonic()
         fitted = baseline.fit(dataset, task=task.name, encoder=encoder)
         seconds = time.monotonic() - began
-    _record_choices(context, fitted, encoder, num_validation=len(dataset.validation))
+        context.notify_all(fitted.notes, code="rows")
+    _record_choices(context, fitted, encoder)
     _finish(context, run, fitted, seconds=seconds)
 
 
@@ -203,12 +204,9 @@ def _begin(context: SessionContext, asked: BaselineRequest, dataset: Dataset, ta
     return run
 
 
-def _record_choices(
-    context: SessionContext, fitted: FittedBaseline, encoder: FrozenEncoder | None, *, num_validation: int
-) -> None:
+def _record_choices(context: SessionContext, fitted: FittedBaseline, encoder: FrozenEncoder | None) -> None:
     """Write to config.json what fitting chose."""
-    reason = f"the best on {num_validation:,} validation rows" if num_validation else "the default without validation rows"
-    choices = [{"option": name, "value": value, "reason": reason} for name, value in fitted.choices.items()]
+    choices = [{"option": name, "value": value, "reason": fitted.reason} for name, value in fitted.choices.items()]
     context.notify_all([f"{one['option']} = {one['value']}: {one['reason']}" for one in choices], level="detail", code="choice")
     folder = context.folder
     saved = schema.read(RunConfigFile, folder.config).model_dump() | {"choices": choices}

@@ -114,6 +114,13 @@ def test_tags_that_are_no_parts_of_entities_are_learnt(tmp_path):
     assert "test token_accuracy | 100.0%" in (run.folder.model / "README.md").read_text()
 
 
+def test_an_option_of_whole_texts_is_refused_before_there_is_a_folder(place, tmp_path):
+    with pytest.raises(UserError, match="max_ngram is about whole texts, and token-classification wants a tag") as raised:
+        finewright.train(place / "rows.jsonl", method=finewright.BagOfWords(max_ngram=1), output_dir=tmp_path / "run")
+    assert raised.value.where == "method.max_ngram"
+    assert not (tmp_path / "run").exists()
+
+
 def test_training_loads_no_pytorch(place, tmp_path):
     code = (
         "import sys, finewright; "

@@ -89,6 +89,7 @@ class BagOfWords(Baseline):
     reads: ClassVar[str] = "words and pairs of words, no language model"
     reads_of_words: ClassVar[str] = f"{word_window.READS}, no language model"
     summary: ClassVar[str] = f"logistic or ridge regression on {reads}"
+    text_options: ClassVar[tuple[str, ...]] = ("max_ngram",)
     run_options: ClassVar[tuple[str, ...]] = ()
 
     max_ngram: int = option(2, "longest phrase in words: 1 for words alone, 2 for pairs of words too", low=1, high=5)
@@ -137,9 +138,6 @@ class BagOfWords(Baseline):
         )
 
     def _fit_to_words(self, dataset: "Dataset", *, task: str) -> FittedBaseline:
-        if self.max_ngram != type(self)().max_ngram:
-            what = "phrases are of whole texts, and a tag is that of a word"
-            raise UserError(what, where="method.max_ngram", fix="leave it out")
         return word_window.fit_to_dataset(dataset, labels=complete_tags(dataset.labels), task=task, C=self.C)
 
     @classmethod

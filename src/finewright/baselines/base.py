@@ -93,6 +93,8 @@ class Baseline(DescribedBaseline):
     """What of a text the regression reads, in a few words."""
     reads_of_words: ClassVar[str] = ""
     """What it reads of each word to tag it; empty if it cannot."""
+    text_options: ClassVar[tuple[str, ...]] = ()
+    """Its options that are of whole texts alone."""
     run_options: ClassVar[tuple[str, ...]]
     """Options of a run that it uses, by dotted name, besides those that say how the data is read."""
 
@@ -134,10 +136,15 @@ class Baseline(DescribedBaseline):
 
     def check_task(self, task: "Task") -> None:
         """Raise `UserError` for a task that it cannot be fitted to: one without labels and numbers, or with tags that it does not
-        predict."""
+        predict, or not with these options."""
         if task.row_kind == "tagged-tokens" and not self.reads_of_words:
             what = f"{self.name()} reads whole texts, and {task.name} wants a tag for each word"
             raise UserError(what, where="task", fix="--method bag-of-words, or a fine-tuning method")
+        usual = type(self)()
+        of_texts = [name for name in self.text_options if getattr(self, name) != getattr(usual, name)]
+        if task.row_kind == "tagged-tokens" and of_texts:
+            what = f"{of_texts[0]} is about whole texts, and {task.name} wants a tag for each word"
+            raise UserError(what, where=f"method.{of_texts[0]}", fix="leave it out")
         if not task.labels and not task.predicts_numbers:
             what = f"{self.name()} predicts labels, numbers or tags, and {task.name} has none"
             raise UserError(what, where="task", fix="take a fine-tuning method")

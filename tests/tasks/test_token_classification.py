@@ -317,6 +317,23 @@ def test_types_are_confused_by_the_words_that_entities_share():
     assert entity_metrics.confuse_types(truth, guess) == {"X": {"Y": 1}, "Y": {"Y": 1, "none": 1}, "none": {"X": 1}}
 
 
+def test_confused_types_are_arranged_as_a_matrix_with_none_last():
+    counts = {"X": {"X": 3, "Y": 1}, "Y": {"Y": 2, "none": 4}, "none": {"X": 5}}
+    names, matrix = entity_metrics.arrange_confusion(counts)
+    assert names == ["X", "Y", "none"]
+    assert matrix == [[3, 1, 0], [0, 2, 4], [5, 0, 0]]
+    assert entity_metrics.arrange_confusion({}) == (["none"], [[0.0]])
+
+
+def test_types_beyond_the_most_frequent_ones_are_one_row_and_no_count_is_lost():
+    counts = {f"t{number:02}": {f"t{number:02}": 40 - number, "none": 1, "t00": 2} for number in range(20)}
+    names, matrix = entity_metrics.arrange_confusion(counts)
+    assert names == [*(f"t{number:02}" for number in range(12)), "8 others", "none"]
+    assert sum(map(sum, matrix)) == sum(sum(row.values()) for row in counts.values())
+    assert matrix[12][-1] == 8, "one of each was missed"
+    assert matrix[12][0] == 16, "two of each were taken for t00"
+
+
 def test_how_exact_the_metric_is_comes_from_words_and_entities_and_not_from_texts_alone():
     """30 texts of 100 words: three points fewer right words are clearly worse, though they are less than one text of 30."""
     words = TokenClassification(("ADJ", "NOUN"))

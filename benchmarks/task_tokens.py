@@ -45,7 +45,8 @@ def run_trainer(model: str, seed: int, rate: float) -> dict[str, Any]:
 
     from finewright.core.config import DataConfig
     from finewright.data.dataset import read_dataset
-    from finewright.tasks.token_classification import TokenClassification, complete_tags
+    from finewright.data.tag_schemes import complete_tags
+    from finewright.tasks.token_classification import TokenClassification
 
     data = read_dataset("entities", options=DataConfig(), row_kind="tagged-tokens")
     task = TokenClassification(complete_tags(data.labels))

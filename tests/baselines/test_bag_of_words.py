@@ -81,7 +81,7 @@ def test_it_scores_as_scikit_learn_does(labels, max_ngram):
     wanted = reference(rows, C=10.0, max_ngram=max_ngram).predict_proba(texts)
     found = compute_probabilities(fitted.model.score(texts))
     np.testing.assert_allclose(found, wanted, atol=1e-6)
-    np.testing.assert_array_equal(fitted.probabilities(texts), wanted)
+    np.testing.assert_array_equal(fitted.estimate(texts), wanted)
     sure = np.diff(np.sort(wanted, axis=1)[:, -2:], axis=1)[:, 0] > 1e-5  # no tie
     assert (found.argmax(axis=1) == wanted.argmax(axis=1))[sure].all()
 
@@ -119,7 +119,7 @@ def test_a_label_without_training_rows_has_a_probability_of_0(absent, tmp_path):
         assert (found[:, absent] == 0).all()
         wanted = reference(rows).predict_proba([text for text, _ in rows])
         np.testing.assert_allclose(np.delete(found, absent, axis=1), wanted, atol=1e-6)
-    assert (fitted.probabilities(["card"])[:, absent] == 0).all()
+    assert (fitted.estimate(["card"])[:, absent] == 0).all()
 
 
 def test_a_saved_model_scores_the_same(tmp_path):
@@ -173,7 +173,7 @@ def test_confidences_of_few_rows_are_about_as_high_as_the_accuracy(num_validatio
     source = read_dataset("tickets", options=DataConfig())
     rows, validation = source.train[:280], source.validation[:num_validation]
     fitted = BagOfWords().fit(replace(source, train=rows, validation=validation), task="text-classification")
-    shares = fitted.probabilities([row.text for row in source.test])
+    shares = fitted.estimate([row.text for row in source.test])
     right = shares.argmax(axis=1) == np.array([source.labels.index(row.label) for row in source.test])
     assert right.mean() > 0.5
     assert abs(shares.max(axis=1).mean() - right.mean()) < 0.1

@@ -75,7 +75,7 @@ def test_a_saved_one_scores_as_scikit_learn_does(place, tmp_path, kind, state):
     again = baselines.load_model(tmp_path)
     assert state in ("auto", again.settings.state)
     np.testing.assert_array_equal(again.score(texts), fitted.model.score(texts))
-    np.testing.assert_allclose(compute_probabilities(again.score(texts)), fitted.probabilities(texts), atol=1e-4)
+    np.testing.assert_allclose(compute_probabilities(again.score(texts)), fitted.estimate(texts), atol=1e-4)
     assert again.num_parameters == 32 + 1
     assert again.num_frozen_parameters == fitted.model.encoder.num_parameters
     assert {path.name for path in tmp_path.iterdir()} == {"baseline.json", "baseline.safetensors"}

@@ -204,6 +204,21 @@ def test_baselines_are_listed_apart_from_the_methods():
         assert all(option["option"] in after for option in baseline["options"])
 
 
+@pytest.mark.parametrize(("data", "words"), [("reviews", ["value", "low", "high"]), ("entities", ["amount: €77"])])
+def test_a_baseline_of_other_tasks_is_trained_shown_and_asked_too(tmp_path, data, words):
+    out, table = tmp_path / "run", tmp_path / "new.csv"
+    code, _, said = call("train", data, "--method", "bag-of-words", "--out", out, "--set", "method.C=1")
+    assert code == 0, said
+    assert "because" not in call("runs", "show", out)[1], "nothing was chosen"
+    code, shown, _ = call("predict", out, "I paid €77 for it")
+    assert code == 0
+    assert all(word in shown for word in words)
+    table.write_text("text\nI paid €77 for it\nthe room was cold\n")
+    assert call("predict", out, table, "-o", tmp_path / "out.csv")[0] == 0
+    assert len((tmp_path / "out.csv").read_text().splitlines()) == 3
+    assert call("evaluate", out)[0] == 0
+
+
 def test_a_baseline_is_trained_shown_and_asked_like_any_run(tmp_path):
     data, out = tmp_path / "t.csv", tmp_path / "run"
     tiny.tickets(data, count=80)

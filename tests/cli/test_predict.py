@@ -371,6 +371,26 @@ def test_many_labels_have_their_confusions_listed(capsys):
     assert capsys.readouterr().out.splitlines()[1:] == ["  label 9, label 2  6"]
 
 
+@pytest.mark.parametrize("count", [3, 30])
+def test_confused_types_of_entities_are_a_matrix_of_at_most_80_columns(count, capsys):
+    from finewright.cli.console import OutputConsole
+    from finewright.cli.evaluate import show_metrics
+
+    types = {f"type number {one:02}": {"precision": 0.5, "recall": 0.5, "f1": 0.5, "support": 9} for one in range(count)}
+    confused = {name: {name: 9, "none": 1} for name in types} | {"none": {"type number 00": 1234}}
+    measured = {"entity_f1": 0.5, "entity_f1_ci95": [0.4, 0.6], "num_entities": 9, "entity_precision": 0.5, "entity_recall": 0.5}
+    measured |= {"token_accuracy": 0.9, "token_accuracy_ci95": [0.8, 1.0], "num_tokens": 99, "worst_mistakes": []}
+    show_metrics(OutputConsole(), measured | {"per_type": types, "type_confusion": confused}, measures="tags")
+    lines = capsys.readouterr().out.splitlines()
+    start = next(number for number, line in enumerate(lines) if line.startswith("labelled (rows) and predicted types (columns)"))
+    assert max(map(len, lines[start:])) <= 80
+    rows = [line.split() for line in lines[start + 2 :]]
+    assert len(rows) == min(count, 10) + (count > 10) + 1
+    assert rows[0][:6] == ["type", "number", "00", "1", "9", "0"]
+    assert (rows[-1][0], rows[-1][2]) == ("none", "1234")
+    assert rows[-2][0] == ("20" if count > 10 else "type")
+
+
 @pytest.mark.parametrize(
     ("where", "shown"),
     [

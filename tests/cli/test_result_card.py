@@ -6,14 +6,14 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from finewright.cli import result_card
+from finewright.cli import number_view, result_card
 from finewright.data import checks
 from finewright.data.readers.base import SPLIT_NAMES
 from finewright.data.splits import Example
 from finewright.runs import schema
 from finewright.runs.folder import RunFolder
 from finewright.runs.schema import ChecksFile, RunResult
-from finewright.runs.split_metrics import ClassificationMetrics
+from finewright.runs.split_metrics import ClassificationMetrics, SplitMetrics
 
 
 def split(*, accuracy=0.9, low=0.8, majority=0.5):
@@ -156,3 +156,11 @@ def test_what_nothing_was_measured_on_is_said():
     baseline = few.model_copy(update={"steps": 0})
     for one in (kept, baseline):
         assert result_card.describe_missing_rows(one) == ""
+
+
+@pytest.mark.parametrize(("steps", "advice"), [(24, "more rows or epochs may help"), (0, "more rows may help")])
+def test_a_baseline_of_numbers_is_not_advised_to_take_more_epochs(steps, advice):
+    measured = {"num_rows": 9, "loss": 1.0, "rmse": 2.0, "rmse_ci95": (1.5, 2.5), "mean_rmse": 2.0}
+    one = result().model_copy(update={"steps": steps})
+    (line, *_) = number_view.compare_numbers(one, SplitMetrics.model_validate(measured))
+    assert line.endswith(f"(RMSE 2); {advice}")

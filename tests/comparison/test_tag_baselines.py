@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from finewright.baselines import tagging
+from finewright.baselines import tagging, word_window
 from finewright.comparison import folder, tag_baselines
 from finewright.comparison.spec import baselines_for
 from finewright.core.config import DataConfig, RunConfig
@@ -37,7 +37,7 @@ def test_the_regression_reads_shapes_and_neighbours():
     new = make_tagged_text("pay 77 euros", split_words("pay 77 euros"), ["O"] * 3, where="")
     assert tagger([new]) == [["O", "B-Y", "I-Y"]], "a number that it never saw, after pay"
     assert num_values > 100
-    first, second = tagging.word_features(["Anna", "3"])
+    first, second = word_window.word_features(["Anna", "3"])
     assert {"word=anna", "shape=Xx4", "1:word=3", "-1:word="} <= first.keys()
     assert "-1:shape=Xx4" in second
 

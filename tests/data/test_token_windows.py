@@ -6,7 +6,8 @@ import pytest
 from finewright.core.errors import UserError
 from finewright.data import packing
 from finewright.data.tagged_tokens import TaggedText, make_tagged_text, split_words
-from finewright.data.token_windows import NO_TAG, encode_tagged_texts
+from finewright.data.token_windows import encode_tagged_texts
+from finewright.data.words_of_windows import NO_TAG
 from support import tiny
 
 TAGS = {"O": 0, "B-X": 1, "I-X": 2}

@@ -66,6 +66,8 @@ def test_every_baseline_ends_in_a_complete_and_verified_run(place, tmp_path, met
     assert (plan.num_labels, plan.num_test, plan.seconds, plan.peak_memory_bytes) == (2, result.num_test, None, None)
     chosen = {choice.option: choice.value for choice in schema.read(RunConfigFile, run.folder.config).choices}
     assert set(chosen) == {"method.C"} | ({"method.state"} if reads_model else set())
+    reasons = {choice.reason for choice in schema.read(RunConfigFile, run.folder.config).choices}
+    assert reasons == {f"the best on {result.num_validation} validation rows and on training rows that are left out in turn"}
     lines = run.folder.read_lines(run.folder.predictions)
     assert len(lines) == result.num_test
     right = np.mean([line["label"] == line["predicted"] for line in lines])
@@ -272,15 +274,22 @@ def test_a_task_without_labels_is_refused(place, tmp_path, monkeypatch):
     from finewright.tasks.text_classification import TextClassification
 
     monkeypatch.setattr(TextClassification, "for_dataset", classmethod(lambda cls, dataset, config: cls(())))
-    with pytest.raises(UserError, match="chooses between labels"):
+    with pytest.raises(UserError, match="predicts labels, numbers or tags, and text-classification has none"):
         go(place, tmp_path / "run")
 
 
-@pytest.mark.parametrize("data", ["entities", "reviews"])
-def test_a_task_whose_labels_are_not_of_texts_is_refused(data, tmp_path):
-    """Tags of words are labels too, but none of them is that of a text."""
-    with pytest.raises(UserError, match="chooses between labels of texts, and (token-classification|regression) has none"):
-        api.train(data, method="bag-of-words", output_dir=tmp_path / "run")
+def test_features_of_whole_texts_do_not_tag_words(tmp_path):
+    with pytest.raises(UserError, match="frozen-features reads whole texts, and token-classification wants a tag for each word"):
+        api.train("entities", method="frozen-features", output_dir=tmp_path / "run")
+
+
+@pytest.mark.parametrize("method", baselines.baseline_names())
+@pytest.mark.parametrize("task", ["text-generation", "preference"])
+def test_tasks_of_answers_are_refused(task, method, tmp_path):
+    answers = {"completion": "hello"} if task == "text-generation" else {"chosen": "hello", "rejected": "no"}
+    rows = [{"prompt": f"hi {number}", **answers} for number in range(30)]
+    with pytest.raises(UserError, match=f"{method} predicts labels, numbers or tags, and {task} has none"):
+        api.train(rows, method=method, output_dir=tmp_path / "run")
 
 
 def test_requests_are_told_apart_by_their_method(words):

@@ -32,7 +32,7 @@ def test_both_are_measured_on_the_test_rows(dataset):
     most = max(dataset.labels, key=lambda label: sum(row.label == label for row in dataset.train))
     assert found["majority"]["accuracy"] == np.mean([row.label == most for row in dataset.test])
     fitted = baselines.build_baseline("bag-of-words", {}).fit(dataset, task="text-classification")
-    chosen = fitted.probabilities([row.text for row in dataset.test]).argmax(axis=1)
+    chosen = fitted.estimate([row.text for row in dataset.test]).argmax(axis=1)
     right = np.mean([dataset.labels[pick] == row.label for pick, row in zip(chosen, dataset.test, strict=True)])
     assert found["bag-of-words"]["accuracy"] == right
 

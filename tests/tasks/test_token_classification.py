@@ -16,13 +16,14 @@ from finewright.core.events import StepCompleted
 from finewright.core.interrupts import Interrupted, StopRequest
 from finewright.data import packing
 from finewright.data.dataset import read_dataset
+from finewright.data.tag_schemes import complete_tags
 from finewright.data.tagged_tokens import make_tagged_text, split_words
 from finewright.exporters import merge
 from finewright.models import loading
 from finewright.models.hub import resolve_model
 from finewright.runs import pipeline
 from finewright.tasks import entity_metrics
-from finewright.tasks.token_classification import TokenClassification, complete_tags
+from finewright.tasks.token_classification import TokenClassification
 from finewright.training import objectives
 from support import sessions, tiny
 
@@ -208,7 +209,7 @@ def test_entities_of_overlapping_windows_are_those_of_one_long_one(place):
 
 
 def test_a_word_that_shares_its_token_cannot_begin_an_entity():
-    from finewright.data.token_windows import WordsOfWindow
+    from finewright.data.words_of_windows import WordsOfWindow
 
     task = TokenClassification(LABELS)
     window = WordsOfWindow(0, 0, np.array([0, 0, -1]), np.array([False, True, False]), np.array([-100] * 3))
@@ -314,6 +315,23 @@ def test_types_are_confused_by_the_words_that_entities_share():
     truth = [["B-X", "I-X", "O", "B-Y"], ["B-Y", "O"], ["O", "O"]]
     guess = [["B-Y", "I-Y", "O", "O"], ["B-Y", "I-Y"], ["O", "B-X"]]
     assert entity_metrics.confuse_types(truth, guess) == {"X": {"Y": 1}, "Y": {"Y": 1, "none": 1}, "none": {"X": 1}}
+
+
+def test_confused_types_are_arranged_as_a_matrix_with_none_last():
+    counts = {"X": {"X": 3, "Y": 1}, "Y": {"Y": 2, "none": 4}, "none": {"X": 5}}
+    names, matrix = entity_metrics.arrange_confusion(counts)
+    assert names == ["X", "Y", "none"]
+    assert matrix == [[3, 1, 0], [0, 2, 4], [5, 0, 0]]
+    assert entity_metrics.arrange_confusion({}) == (["none"], [[0.0]])
+
+
+def test_types_beyond_the_most_frequent_ones_are_one_row_and_no_count_is_lost():
+    counts = {f"t{number:02}": {f"t{number:02}": 40 - number, "none": 1, "t00": 2} for number in range(20)}
+    names, matrix = entity_metrics.arrange_confusion(counts)
+    assert names == [*(f"t{number:02}" for number in range(12)), "8 others", "none"]
+    assert sum(map(sum, matrix)) == sum(sum(row.values()) for row in counts.values())
+    assert matrix[12][-1] == 8, "one of each was missed"
+    assert matrix[12][0] == 16, "two of each were taken for t00"
 
 
 def test_how_exact_the_metric_is_comes_from_words_and_entities_and_not_from_texts_alone():

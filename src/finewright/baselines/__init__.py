@@ -21,12 +21,14 @@ _HELPER_MODULES = (
     "described",
     "label_sets",
     "majority",
+    "number_regression",
     "pair_features",
     "predictor",
     "regression",
     "saving",
     "similarity",
     "tagging",
+    "word_window",
 )
 _ANSWER_MODULES = ("untuned", "few_shot", "nearest_answer")
 """In the order of tables."""

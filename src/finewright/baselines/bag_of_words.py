@@ -1,4 +1,4 @@
-"""A logistic regression on TF-IDF of words and phrases. A saved one scores texts with NumPy alone, in milliseconds.
+"""A logistic or ridge regression on TF-IDF of words and phrases. A saved one scores texts with NumPy alone, in milliseconds.
 
 Of pairs of texts the words of the first and of the second are different terms, and the regression also reads what both share.
 """
@@ -11,13 +11,15 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from finewright.baselines import regression, saving
+from finewright.baselines import regression, saving, word_window
 from finewright.baselines.base import Baseline, BaselineModel, FittedBaseline
 from finewright.baselines.pair_features import NUM_SHARED, all_shared_words, find_input_terms, shared_words
 from finewright.baselines.regression import Candidate
 from finewright.baselines.saving import TOKEN_PATTERN, SavedBagOfWords
+from finewright.baselines.word_window import WordWindowModel
 from finewright.core.config import option
 from finewright.core.errors import ExitCode, UserError
+from finewright.data.tag_schemes import complete_tags
 from finewright.data.text_pairs import TextInput, are_pairs, input_of
 
 if TYPE_CHECKING:
@@ -51,9 +53,13 @@ class BagOfWordsModel(BaselineModel):
         return int(self._tensors["coefficients"].size + self._tensors["intercept"].size)
 
     def score(self, texts: Sequence[TextInput]) -> np.ndarray:
-        """Return log probabilities up to a constant, float32, shape (N, C). A text without a known word gets the intercepts."""
+        """Return what the task reads, float32, shape (N, C). A text without a known word gets the intercepts."""
         decisions_NK = np.stack([self._decide(text) for text in texts]) if texts else np.zeros((0, self._weights_FK.shape[1]))
         return regression.make_scores(decisions_NK, self.settings)
+
+    def estimate(self, scores_NC: np.ndarray) -> np.ndarray:
+        """Return the probabilities of labels, or numbers in standard deviations, shape (N, C)."""
+        return regression.estimate(scores_NC, self.settings)
 
     def _decide(self, text: TextInput) -> np.ndarray:
         """Return the decisions for one text, shape (K,): TF-IDF as scikit-learn computes it, times the coefficients."""
@@ -77,22 +83,28 @@ class BagOfWordsModel(BaselineModel):
 
 
 class BagOfWords(Baseline):
-    """Logistic regression on TF-IDF of words and phrases, without a language model."""
+    """Logistic or ridge regression on TF-IDF of words and phrases, without a language model."""
 
     title: ClassVar[str] = "a bag of words"
-    summary: ClassVar[str] = "logistic regression on words and pairs of words, no language model"
+    reads: ClassVar[str] = "words and pairs of words, no language model"
+    reads_of_words: ClassVar[str] = f"{word_window.READS}, no language model"
+    summary: ClassVar[str] = f"logistic or ridge regression on {reads}"
+    text_options: ClassVar[tuple[str, ...]] = ("max_ngram",)
     run_options: ClassVar[tuple[str, ...]] = ()
 
     max_ngram: int = option(2, "longest phrase in words: 1 for words alone, 2 for pairs of words too", low=1, high=5)
     C: float | None = option(
         None,
-        "scikit-learn's C, the inverse of the regularisation; chosen on rows that are held out when not given",
+        "scikit-learn's C, the inverse of the regularisation, for numbers 1 / alpha; when not given, chosen on rows that are "
+        "held out, and 1 for tags of words",
         low=1e-6,
         high=1e6,
     )
 
     def fit(self, dataset: "Dataset", *, task: str, encoder: "FrozenEncoder | None" = None) -> FittedBaseline:
-        """Fit on the training rows; the vocabulary is theirs."""
+        """Fit on the training rows; the vocabulary is theirs. Words with tags are read with those around them."""
+        if dataset.row_kind == "tagged-tokens":
+            return self._fit_to_words(dataset, task=task)
         from sklearn.feature_extraction.text import TfidfVectorizer
 
         train, validation = ([input_of(row) for row in rows] for rows in (dataset.train, dataset.validation))
@@ -110,12 +122,10 @@ class BagOfWords(Baseline):
         settings = SavedBagOfWords(
             task=task,
             labels=dataset.labels,
-            classes=best.classes,
-            one_vs_rest=dataset.has_label_sets,
-            C=best.C,
             max_ngram=self.max_ngram,
             pairs=are_pairs(train),
             vocabulary=vectorizer.get_feature_names_out().tolist(),
+            **best.settings(),
         )
         model = BagOfWordsModel(settings, {"idf": np.ascontiguousarray(vectorizer.idf_), **best.tensors()})
         return FittedBaseline(
@@ -123,19 +133,23 @@ class BagOfWords(Baseline):
             best.chosen,
             {} if self.C is not None else {"method.C": best.C},
             best.validation_accuracy,
-            lambda texts: best.probabilities(_with_shared(vectorizer.transform(texts), texts)),
+            lambda texts: best.estimate(_with_shared(vectorizer.transform(texts), texts)),
+            reason=regression.describe_reason(dataset),
         )
 
+    def _fit_to_words(self, dataset: "Dataset", *, task: str) -> FittedBaseline:
+        return word_window.fit_to_dataset(dataset, labels=complete_tags(dataset.labels), task=task, C=self.C)
+
     @classmethod
-    def load(cls, folder: Path) -> BagOfWordsModel:
+    def load(cls, folder: Path) -> BagOfWordsModel | WordWindowModel:
         """Load a saved bag of words without PyTorch and scikit-learn."""
+        if saving.is_of_words(folder):
+            return word_window.load(folder)
         settings, tensors = saving.read(folder, SavedBagOfWords, {"idf": 1, "coefficients": 2, "intercept": 1})
         num_terms = len(settings.vocabulary)
         saving.check_columns(folder, tensors, num_terms + (NUM_SHARED if settings.pairs else 0), also=())
         saving.check_columns(folder, {"coefficients": tensors["idf"][None]}, num_terms, also=())
-        if len(set(settings.vocabulary)) != len(settings.vocabulary):
-            what = "not readable: a word is in the vocabulary twice"
-            raise UserError(what, where=str(folder / saving.SETTINGS_FILE), fix="train it again", code=ExitCode.MISMATCH)
+        saving.check_distinct(folder, settings.vocabulary)
         return BagOfWordsModel(settings, tensors)
 
 

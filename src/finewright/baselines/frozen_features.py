@@ -1,4 +1,4 @@
-"""A logistic regression on the hidden states of a pre-trained model, none of whose weights is trained.
+"""A regression on the hidden states of a pre-trained model, none of whose weights is trained: logistic, or ridge for numbers.
 
 Shape suffixes: N texts, H hidden size, K rows of coefficients.
 """
@@ -202,7 +202,7 @@ class FrozenFeaturesModel(BaselineModel):
         return self.settings.base_parameters
 
     def score(self, texts: Sequence[TextInput]) -> np.ndarray:
-        """Return log probabilities up to a constant, float32, shape (N, C)."""
+        """Return what the task reads, float32, shape (N, C)."""
         states_NH = self.encoder.encode(texts)[self.settings.state].astype(np.float64)
         scaled_NH = (states_NH - self._tensors["mean"]) / self._tensors["scale"]
         # not `@`, whose last bits depend on the number of threads
@@ -210,16 +210,21 @@ class FrozenFeaturesModel(BaselineModel):
         decisions_NK = decisions_NK + self._tensors["intercept"]
         return regression.make_scores(decisions_NK, self.settings)
 
+    def estimate(self, scores_NC: np.ndarray) -> np.ndarray:
+        """Return the probabilities of labels, or numbers in standard deviations, shape (N, C)."""
+        return regression.estimate(scores_NC, self.settings)
+
     def save(self, folder: Path) -> None:
         """Write settings with the digests of the base as JSON, numbers as tensors. The base stays where it is."""
         saving.write(folder, self.settings, self._tensors)
 
 
 class FrozenFeatures(Baseline):
-    """Logistic regression on the hidden states of a frozen pre-trained model."""
+    """Logistic or ridge regression on the hidden states of a frozen pre-trained model."""
 
     title: ClassVar[str] = "the frozen model's features"
-    summary: ClassVar[str] = "logistic regression on the hidden states of the frozen model"
+    reads: ClassVar[str] = "the hidden states of the frozen model"
+    summary: ClassVar[str] = f"logistic or ridge regression on {reads}"
     reads_model: ClassVar[bool] = True
     run_options: ClassVar[tuple[str, ...]] = (
         "data.max_length",
@@ -235,7 +240,8 @@ class FrozenFeatures(Baseline):
     )
     C: float | None = option(
         None,
-        "scikit-learn's C, the inverse of the regularisation; chosen on rows that are held out when not given",
+        "scikit-learn's C, the inverse of the regularisation, for numbers 1 / alpha; chosen on rows that are held out when not "
+        "given",
         low=1e-6,
         high=1e6,
     )
@@ -264,15 +270,13 @@ class FrozenFeatures(Baseline):
         settings = SavedFrozenFeatures(
             task=task,
             labels=dataset.labels,
-            classes=best.classes,
-            one_vs_rest=dataset.has_label_sets,
-            C=best.C,
             base=_describe_base(encoder.source),
             state=state,
             max_length=encoder.limit,
             truncation_side="left" if encoder.keep_end else "right",
             precision="bfloat16" if encoder.bfloat16 else "float32",
             base_parameters=encoder.num_parameters,
+            **best.settings(),
         )
         model = FrozenFeaturesModel(settings, {"mean": scaler.mean_, "scale": scaler.scale_, **best.tensors()}, encoder)
         return FittedBaseline(
@@ -280,7 +284,8 @@ class FrozenFeatures(Baseline):
             best.chosen,
             ({} if self.state != "auto" else {"method.state": state}) | ({} if self.C is not None else {"method.C": best.C}),
             best.validation_accuracy,
-            lambda texts: best.probabilities(scaler.transform(encoder.recall(state, texts))),
+            lambda texts: best.estimate(scaler.transform(encoder.recall(state, texts))),
+            reason=regression.describe_reason(dataset),
         )
 
     @classmethod

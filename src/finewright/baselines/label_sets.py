@@ -35,12 +35,11 @@ class OneVsRestRegression:
         """What was chosen, in words."""
         return f"{self.kind + ', ' if self.kind else ''}C = {self.C:g}"
 
-    @property
-    def classes(self) -> tuple[int, ...]:
-        """Indices of all labels: each has a regression."""
-        return tuple(range(self.num_labels))
+    def settings(self) -> dict[str, Any]:
+        """Return what is saved of it as JSON: each label has a regression."""
+        return {"C": self.C, "classes": tuple(range(self.num_labels)), "one_vs_rest": True}
 
-    def probabilities(self, features: Any) -> np.ndarray:
+    def estimate(self, features: Any) -> np.ndarray:
         """Return the probability of every label, shape (N, C)."""
         return multi_label_metrics.sigmoid(self.fitted.decide(features))
 

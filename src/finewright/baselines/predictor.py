@@ -9,11 +9,8 @@ import numpy as np
 from finewright import baselines, tasks
 from finewright.baselines.base import BaselineModel
 from finewright.data.splits import Example
-from finewright.data.text_pairs import TextInput, as_input, input_of
+from finewright.data.text_pairs import TextInput
 from finewright.inference.text_predictor import EvaluatedExamples, OnProgress, ScoredPiece, TextPredictor, check_finite
-
-PIECE = 4096
-"""Texts that are scored together, so that memory does not grow with their number."""
 
 
 @dataclass(frozen=True)
@@ -38,13 +35,13 @@ class BaselinePredictor(TextPredictor):
         return "cpu"
 
     def score(self, texts: Sequence[TextInput]) -> np.ndarray:
-        """Return log probabilities up to a constant, float32, shape (N, C)."""
-        return self.model.score([as_input(one) for one in texts])
+        """Return what the task makes predictions of, float32, shape (N, C)."""
+        return self.model.score([self.model.read_input(one) for one in texts])
 
     def score_pieces(self, texts: Sequence[TextInput], *, on_progress: OnProgress | None = None) -> Iterator[ScoredPiece]:
         """Yield the scores for some texts at a time, in order. Raise `UserError` if a score is not finite."""
-        for start in range(0, len(texts), PIECE):
-            some = texts[start : start + PIECE]
+        for start in range(0, len(texts), self.model.texts_at_once):
+            some = texts[start : start + self.model.texts_at_once]
             scores_NC = self.score(some)
             check_finite(scores_NC, some)
             if on_progress is not None:
@@ -54,6 +51,7 @@ class BaselinePredictor(TextPredictor):
 
     def evaluate(self, examples: Sequence[Example]) -> EvaluatedExamples:
         """Evaluate the baseline on labelled examples. No text is cut."""
-        evaluation = self.task.start_evaluation(self.task.targets(examples))
-        evaluation.update(range(len(examples)), self.score([input_of(example) for example in examples]))
+        evaluation = self.task.start_evaluation(self.task.targets_of_texts(examples))
+        for piece in self.score_pieces([self.model.read_input(one) for one in self.task.probes(examples)]):
+            evaluation.update(range(piece.start, piece.start + len(piece.outputs)), piece.outputs)
         return EvaluatedExamples(evaluation, list(examples))

@@ -1,4 +1,6 @@
-"""Logistic regression on features of any kind: fitted and chosen by scikit-learn, then scored with NumPy alone.
+"""Regression on features of any kind: fitted and chosen by scikit-learn, then scored with NumPy alone.
+
+Logistic regression where texts have labels, ridge regression where they have numbers.
 
 Shape suffixes: N texts, C labels, K rows of coefficients (1 for two labels), F features.
 """
@@ -9,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from finewright.baselines import label_sets
+from finewright import tasks
+from finewright.baselines import label_sets, number_regression
 from finewright.baselines.saving import SavedBaseline
 from finewright.core.errors import ExitCode, UserError
 from finewright.tasks import logistic_regression
@@ -25,6 +28,14 @@ ENOUGH_ROWS = 50
 """Validation rows by which C is chosen; below, by cross-validation too."""
 _IMPOSSIBLE = -1e9
 """Log probability of a label that the training rows lack; its exponential is 0."""
+
+
+def describe_reason(dataset: "Dataset") -> str:
+    """Return which rows choose the features and C."""
+    left_out, num_rows = "training rows that are left out in turn", len(dataset.validation)
+    if dataset.row_kind == "number" or not num_rows:
+        return f"the best on {left_out}"
+    return f"the best on {num_rows:,} validation rows" + (f" and on {left_out}" if num_rows < ENOUGH_ROWS else "")
 
 
 @dataclass(frozen=True)
@@ -52,12 +63,11 @@ class Regression:
         """What was chosen, in words."""
         return f"{self.kind + ', ' if self.kind else ''}C = {self.C:g}"
 
-    @property
-    def classes(self) -> tuple[int, ...]:
-        """Indices of the labels that the training rows have."""
-        return tuple(int(index) for index in self.classifier.classes_)
+    def settings(self) -> dict[str, Any]:
+        """Return what is saved of it as JSON; `classes`: indices of the labels that the training rows have."""
+        return {"C": self.C, "classes": tuple(int(index) for index in self.classifier.classes_)}
 
-    def probabilities(self, features: Any) -> np.ndarray:
+    def estimate(self, features: Any) -> np.ndarray:
         """Return the probability of every label by scikit-learn, shape (N, C); 0 for labels that the training rows lack."""
         return logistic_regression.predict(self.classifier, features, num_labels=self.num_labels)
 
@@ -69,12 +79,15 @@ class Regression:
 
 def fit_best(
     candidates: Sequence[Candidate], dataset: "Dataset", *, C: float | None = None
-) -> Regression | label_sets.OneVsRestRegression:
+) -> Regression | label_sets.OneVsRestRegression | number_regression.NumberRegression:
     """Fit logistic regressions; keep the best features and C. `C`: this one alone. Of rows with several labels one for each.
+    Rows with numbers get a ridge regression, whose penalty is 1 / C.
 
     `choose_best` says what is best by the validation rows; where these are few, by cross-validation on the training rows too.
     Raise `UserError` if the training rows have one label alone.
     """
+    if dataset.row_kind == "number":
+        return number_regression.fit_best(candidates, dataset, C=C)
     if dataset.has_label_sets:
         strengths = STRENGTHS if C is None else (C,)
         return label_sets.fit_best(candidates, dataset, strengths=strengths, enough_rows=ENOUGH_ROWS)
@@ -111,10 +124,21 @@ def label_indices(rows: "Sequence[Example]", dataset: "Dataset") -> np.ndarray:
 
 
 def make_scores(decisions_NK: np.ndarray, settings: SavedBaseline) -> np.ndarray:
-    """Return what a task reads, float32, shape (N, C): log probabilities up to a constant, or the log odds of every label."""
-    if settings.one_vs_rest:
+    """Return what a task reads, float32, shape (N, C): log probabilities up to a constant, the log odds of every label, or
+    numbers."""
+    if settings.one_vs_rest or settings.has_numbers:
         return decisions_NK.astype(np.float32)
     return spread_scores(decisions_NK, settings.classes, num_labels=len(settings.labels))
+
+
+def estimate(scores_NC: np.ndarray, settings: SavedBaseline) -> np.ndarray:
+    """Return what scikit-learn's own estimate is compared with: the probabilities of labels, or numbers in standard deviations of
+    the training numbers; float64, shape (N, C)."""
+    if settings.std is not None:
+        return scores_NC.astype(np.float64) / settings.std
+    shares = tasks.get_task(settings.task).for_labels(settings.labels).label_probabilities(scores_NC)
+    assert shares is not None, "a baseline that is no regression of numbers chooses between labels"
+    return shares
 
 
 def spread_scores(decisions_NK: np.ndarray, classes: Sequence[int], *, num_labels: int) -> np.ndarray:

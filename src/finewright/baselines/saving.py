@@ -15,27 +15,58 @@ if TYPE_CHECKING:
 
 SETTINGS_FILE, TENSORS_FILE = "baseline.json", "baseline.safetensors"
 SCHEMA_VERSION = 1
+NUMBERS_VERSION = 2
+"""Of a regression of numbers, and of tags of words, which programs of the first version cannot read."""
 TOKEN_PATTERN = r"(?u)\b\w+\b"
 """What a word is. A saved model may have no other: a pattern from a file could run for ever."""
+
+WORDS_AROUND: Literal[2] = 2
+"""Words on each side that a regression on words reads."""
+LONGEST_AFFIX: Literal[3] = 3
+"""Characters of the longest beginning and end that it reads."""
 
 
 class SavedBaseline(BaseModel):
     """baseline.json of any baseline.
 
-    `labels`: in the order of the scores. `classes`: indices of the labels that the training rows have, ascending; the rest have
-    a probability of 0. `one_vs_rest`: there is a regression for each label. `C`: scikit-learn's, the inverse of the
-    regularisation.
+    `labels`: in the order of the scores; none where numbers are predicted. `classes`: indices of the labels that the training
+    rows have, ascending; the rest have a probability of 0. `one_vs_rest`: there is a regression for each label. `C`:
+    scikit-learn's, the inverse of the regularisation. `std`: standard deviation of the training numbers.
     """
 
     model_config = ConfigDict(extra="ignore", frozen=True, allow_inf_nan=False, protected_namespaces=())
-    newest: ClassVar[int] = SCHEMA_VERSION
+    newest: ClassVar[int] = NUMBERS_VERSION
 
     schema_version: int = SCHEMA_VERSION
     task: str
-    labels: tuple[str, ...] = Field(min_length=1)
-    classes: tuple[int, ...] = Field(min_length=1)
+    labels: tuple[str, ...] = ()
+    classes: tuple[int, ...] = ()
     one_vs_rest: bool = False
     C: float = Field(gt=0)
+    std: float | None = Field(None, gt=0)
+
+    @property
+    def has_numbers(self) -> bool:
+        """Whether numbers are predicted, and no labels."""
+        return self.std is not None
+
+    @property
+    def num_rows(self) -> int:
+        """Rows of coefficients: two labels need one."""
+        if self.has_numbers or (len(self.classes) == 2 and not self.one_vs_rest):
+            return 1
+        return len(self.classes)
+
+    def find_fault(self) -> str:
+        """Return what does not belong together; empty if all does."""
+        if self.has_numbers:
+            return "a regression of numbers has no labels" if self.labels or self.classes or self.one_vs_rest else ""
+        if not self.labels or not self.classes:
+            return "labels, classes: wanted at least 1"
+        known = sorted(set(self.classes)) == list(self.classes) and self.classes[0] >= 0
+        if not known or self.classes[-1] >= len(self.labels) or len(set(self.labels)) != len(self.labels):
+            return "labels and classes do not belong together"
+        return "classes: wanted at least 2" if len(self.classes) < 2 and not self.one_vs_rest else ""
 
 
 class SavedBagOfWords(SavedBaseline):
@@ -51,6 +82,17 @@ class SavedBagOfWords(SavedBaseline):
     sublinear_tf: Literal[True] = True
     norm: Literal["l2"] = "l2"
     pairs: bool = False
+    vocabulary: list[str] = Field(min_length=1)
+
+
+class SavedWordWindow(SavedBaseline):
+    """baseline.json of a regression on words. `labels`: the tags. `vocabulary`: its features in the order of the columns."""
+
+    schema_version: int = NUMBERS_VERSION
+    kind: Literal["bag-of-words"] = "bag-of-words"
+    of_words: Literal[True] = True
+    around: Literal[2] = WORDS_AROUND
+    longest_affix: Literal[3] = LONGEST_AFFIX
     vocabulary: list[str] = Field(min_length=1)
 
 
@@ -105,6 +147,11 @@ def read_kind(folder: Path, *, known: Sequence[str]) -> str:
     return str(kind)
 
 
+def is_of_words(folder: Path) -> bool:
+    """Whether a folder holds a regression on words, which tags them."""
+    return _read_json(folder).get("of_words") is True
+
+
 def read(folder: Path, form: type[S], shapes: Mapping[str, int]) -> "tuple[S, dict[str, np.ndarray]]":
     """Return settings and tensors of a saved baseline.
 
@@ -126,9 +173,8 @@ def read(folder: Path, form: type[S], shapes: Mapping[str, int]) -> "tuple[S, di
         first = error.errors()[0]
         place = ".".join(map(str, first["loc"])) or "the file"
         raise _damaged(folder / SETTINGS_FILE, f"{place}: {first['msg']}") from None
-    known = sorted(set(settings.classes)) == list(settings.classes) and settings.classes[0] >= 0
-    if not known or settings.classes[-1] >= len(settings.labels) or len(set(settings.labels)) != len(settings.labels):
-        raise _damaged(folder / SETTINGS_FILE, "labels and classes do not belong together")
+    if fault := settings.find_fault():
+        raise _damaged(folder / SETTINGS_FILE, fault)
     try:
         tensors = load(path.read_bytes())
     except (OSError, SafetensorError, ValueError, KeyError) as error:
@@ -137,9 +183,7 @@ def read(folder: Path, form: type[S], shapes: Mapping[str, int]) -> "tuple[S, di
         tensor = tensors.get(name)
         if tensor is None or tensor.ndim != num_axes or tensor.dtype.kind != "f" or not np.isfinite(tensor).all():
             raise _damaged(path, f"{name} is missing, of another shape or not finite")
-    if len(settings.classes) < 2 and not settings.one_vs_rest:
-        raise _damaged(folder / SETTINGS_FILE, "classes: wanted at least 2")
-    rows = 1 if len(settings.classes) == 2 and not settings.one_vs_rest else len(settings.classes)
+    rows = settings.num_rows
     if tensors["coefficients"].shape[0] != rows or tensors["intercept"].shape != (rows,):
         raise _damaged(path, f"wanted coefficients of {rows} rows, found {tensors['coefficients'].shape[0]}")
     return settings, tensors
@@ -149,6 +193,12 @@ def check_columns(folder: Path, tensors: "Mapping[str, np.ndarray]", columns: in
     """Raise `UserError` unless the coefficients have this many columns, and each tensor of `also` as many values."""
     if tensors["coefficients"].shape[1] != columns or any(tensors[name].shape != (columns,) for name in also):
         raise _damaged(folder / TENSORS_FILE, f"wanted {columns:,} columns, found {tensors['coefficients'].shape[1]:,}")
+
+
+def check_distinct(folder: Path, vocabulary: Sequence[str]) -> None:
+    """Raise `UserError` if a word, or another feature, has two columns."""
+    if len(set(vocabulary)) != len(vocabulary):
+        raise _damaged(folder / SETTINGS_FILE, "a word is in the vocabulary twice")
 
 
 def _read_json(folder: Path) -> dict[str, Any]:

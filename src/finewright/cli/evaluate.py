@@ -243,6 +243,8 @@ def show_tags(console: "OutputConsole", measured: dict[str, Any]) -> None:
     ]
     heads = ["type", "entities"] if measured.get("per_type") else ["tag", "words"]
     console.print(progress.rows_table([heads[0], "precision", "recall", "F1", heads[1]], rows, gap=1))
+    if measured.get("type_confusion"):
+        show_type_confusions(console, measured["type_confusion"])
     if measured["worst_mistakes"]:
         console.print("texts with the highest loss among those with a mistake: labelled / predicted / text", highlight=False)
     for line in measured["worst_mistakes"][:_NUM_MISTAKES]:
@@ -282,6 +284,15 @@ def choose_labels(per_class: dict[str, dict[str, Any]]) -> tuple[dict[str, dict[
     return {name: per_class[name] for name in shown}, len(per_class) - len(shown)
 
 
+def show_type_confusions(console: "OutputConsole", counts: dict[str, dict[str, int]]) -> None:
+    """Print which types of entities are taken for which, missed and invented."""
+    from finewright.tasks.entity_metrics import arrange_confusion
+
+    names, matrix = arrange_confusion(counts, most=MOST_MATRIX_LABELS - 2)  # the other types and none are rows too
+    heading = "labelled (rows) and predicted types (columns); none: invented, missed"
+    show_matrix(console, names, [[round(count) for count in row] for row in matrix], heading=heading)
+
+
 def show_confusions(console: "OutputConsole", labels: list[str], measured: dict[str, Any]) -> None:
     """Print the confusion matrix; with many labels the most frequent confusions."""
     from finewright.cli.predict import shorten
@@ -300,9 +311,16 @@ def show_confusions(console: "OutputConsole", labels: list[str], measured: dict[
         for count, truth, said in cells[:_NUM_CONFUSIONS]:
             _print_plain(console, f"  {shorten(truth, 30)}, {shorten(said, 30)}  {-count:,}")
         return
+    show_matrix(console, labels, confusion, heading="confusion matrix: a row for each label, a column for each prediction")
+
+
+def show_matrix(console: "OutputConsole", labels: list[str], confusion: list[list[int]], *, heading: str) -> None:
+    """Print a matrix of counts under its heading."""
+    from finewright.cli.predict import shorten
+
     width = max(len(str(value)) for row in confusion for value in (*row, len(labels)))
     name_width = min(_LABEL_WIDTH, max(map(len, labels)))
-    console.print("confusion matrix: a row for each label, a column for each prediction", highlight=False)
+    console.print(heading, highlight=False)
     numbers = " ".join(f"{number:>{width}}" for number in range(1, len(labels) + 1))
     _print_plain(console, f"  {'':<{name_width}}     {numbers}")
     for number, (label, row) in enumerate(zip(labels, confusion, strict=True), start=1):

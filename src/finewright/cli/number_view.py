@@ -27,7 +27,7 @@ def compare_numbers(result: RunResult, measured: SplitMetrics) -> list[str]:
         lines.append(
             f"{of_rows}: RMSE {show(mean)}"
             if is_better
-            else f"no better than {of_rows} (RMSE {show(mean)}); more rows or epochs may help"
+            else f"no better than {of_rows} (RMSE {show(mean)}); more rows{' or epochs' if result.steps else ''} may help"
         )
     if (start := start_metrics(result)) is not None:
         before = f"RMSE {show(start.model_dump()['rmse'])}"

@@ -106,7 +106,8 @@ def show(ctx: typer.Context, run: AnyPath, as_json: Json = False) -> None:
     OutputConsole().print(progress.result_table(result))
     choices = schema.read(RunConfigFile, folder.config).choices
     rows = [[choice.option, str(choice.value), choice.reason] for choice in choices]
-    OutputConsole().print(progress.rows_table(["chosen", "value", "because"], rows))
+    if rows:  # of a baseline whose options were given there are none
+        OutputConsole().print(progress.rows_table(["chosen", "value", "because"], rows))
 
 
 def _show_comparison(folder: "ComparisonFolder", *, as_json: bool) -> None:

@@ -60,7 +60,7 @@ def _describe(fitted: Measured, dataset: Dataset) -> dict[str, Any]:
 
 def _measure(name: str, dataset: Dataset, *, encoder: FrozenEncoder | None) -> Measured:
     fitted = baselines.build_baseline(name, {}).fit(dataset, task=tasks.DEFAULT, encoder=encoder)
-    probabilities = fitted.probabilities([input_of(row) for row in dataset.test])
+    probabilities = fitted.estimate([input_of(row) for row in dataset.test])
     return Measured(probabilities, fitted.model.num_parameters, fitted.chosen, fitted.validation_accuracy)
 
 

@@ -54,7 +54,7 @@ def _measure_regression(name: str, dataset: Dataset, *, settings: RunConfig, enc
     fitted = baselines.build_baseline(name, {}).fit(dataset, task=settings.task, encoder=encoder)
     task = BaselinePredictor.of(fitted.model).task
     validation, test = (
-        _log_odds(fitted.probabilities([input_of(row) for row in rows])) for rows in (dataset.validation, dataset.test)
+        _log_odds(fitted.estimate([input_of(row) for row in rows])) for rows in (dataset.validation, dataset.test)
     )
     if len(dataset.validation):
         task = task.fit_thresholds(validation, task.targets(dataset.validation))

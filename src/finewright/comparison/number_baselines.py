@@ -10,18 +10,16 @@ from typing import Any
 
 import numpy as np
 
-from finewright.baselines.frozen_features import PAIR_STATES, STATES, FrozenEncoder
-from finewright.baselines.saving import TOKEN_PATTERN
+from finewright import baselines
+from finewright.baselines.frozen_features import FrozenEncoder
 from finewright.comparison.baseline_sizes import measure_sizes
 from finewright.comparison.schema import BaselineFile
 from finewright.comparison.spec import MEAN
 from finewright.core.config import RunConfig
-from finewright.core.errors import ExitCode, UserError
 from finewright.data.dataset import Dataset
 from finewright.data.number_rows import value_of
-from finewright.data.text_pairs import are_pairs, input_of
+from finewright.data.text_pairs import input_of
 from finewright.models import hub
-from finewright.tasks import ridge_regression
 from finewright.tasks.regression import Regression, show_number
 
 
@@ -41,10 +39,10 @@ def measure(
     training rows."""
 
     def fit(dataset: Dataset, encoder: FrozenEncoder | None) -> Fitted:
-        targets = np.array([value_of(row) for row in dataset.train])
         if name == MEAN:
+            targets = np.array([value_of(row) for row in dataset.train])
             return Fitted(np.full(len(dataset.test), targets.mean()), 1, f"always {show_number(float(targets.mean()))}")
-        return _fit_words(dataset, targets) if encoder is None else _fit_features(dataset, targets, encoder)
+        return _fit(name, dataset, settings=settings, encoder=encoder)
 
     describe = partial(_describe, settings=settings)
     return measure_sizes(name, datasets, source=source, settings=settings, known=known, fit=fit, describe=describe)
@@ -67,31 +65,7 @@ def _describe(fitted: Fitted, dataset: Dataset, *, settings: RunConfig) -> dict[
     }
 
 
-def _fit_words(dataset: Dataset, targets: np.ndarray) -> Fitted:
-    from sklearn.feature_extraction.text import TfidfVectorizer
-
-    vectorizer: Any = TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True, token_pattern=TOKEN_PATTERN, dtype=np.float64)
-    try:
-        features = vectorizer.fit_transform([row.text for row in dataset.train])
-    except ValueError as error:
-        what = f"no words in the training texts: {error}"
-        raise UserError(what, fix="this baseline needs letters or digits", code=ExitCode.BAD_DATA) from None
-    found, alpha = ridge_regression.fit_best(features, targets)
-    values = found.predict(vectorizer.transform([row.text for row in dataset.test]))
-    return Fitted(np.ravel(values), features.shape[1] + 1, f"penalty {alpha:g}")
-
-
-def _fit_features(dataset: Dataset, targets: np.ndarray, encoder: FrozenEncoder) -> Fitted:
-    """Fit on each hidden state that a head may read, and keep the one with the smaller error on rows that were left out."""
-    from sklearn.preprocessing import StandardScaler
-
-    texts, tested = ([input_of(row) for row in rows] for rows in (dataset.train, dataset.test))
-    tried = []
-    for state in PAIR_STATES if are_pairs(texts) else STATES:
-        scaler: Any = StandardScaler().fit(encoder.recall(state, texts))
-        train, test = (scaler.transform(encoder.recall(state, some)).astype(np.float64) for some in (texts, tested))
-        error, alpha = ridge_regression.measure_error(train, targets)
-        values = ridge_regression.fit(train, targets, alpha=alpha).predict(test)
-        chosen = f"{encoder.describe_state(state)}, penalty {alpha:g}"
-        tried.append((error, Fitted(np.ravel(values), train.shape[1] + 1, chosen)))
-    return min(tried, key=lambda one: one[0])[1]
+def _fit(name: str, dataset: Dataset, *, settings: RunConfig, encoder: FrozenEncoder | None) -> Fitted:
+    fitted = baselines.build_baseline(name, {}).fit(dataset, task=settings.task, encoder=encoder)
+    values_N1 = fitted.model.score([input_of(row) for row in dataset.test])
+    return Fitted(values_N1[:, 0].astype(np.float64), fitted.model.num_parameters, fitted.chosen)

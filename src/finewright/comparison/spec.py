@@ -24,17 +24,15 @@ from finewright.tasks.base import Task
 
 ALL = "all"
 MAJORITY, WORDS, FEATURES = majority.NAME, "bag-of-words", "frozen-features"
-BASELINES = {MAJORITY: majority.SUMMARY} | {name: baselines.get_baseline(name).summary for name in (WORDS, FEATURES)}
+BASELINES = {MAJORITY: majority.SUMMARY} | {name: baselines.get_baseline(name).describe("labelled") for name in (WORDS, FEATURES)}
 """Always compared too where rows have labels. They train no weight of the model."""
 LABEL_SET_BASELINES = BASELINES | {MAJORITY: majority.SUMMARY_OF_SETS}
 """The same where rows have any number of labels."""
 ANSWER_BASELINES = {name: baselines.get_answer_baseline(name).summary for name in baselines.answer_baseline_names()}
 """Always compared too where rows have answers."""
 MEAN = "mean"
-NUMBER_BASELINES = {
-    MEAN: "always the mean of the training rows",
-    WORDS: "ridge regression on words and pairs of words, no language model",
-    FEATURES: "ridge regression on the hidden states of the frozen model",
+NUMBER_BASELINES = {MEAN: "always the mean of the training rows"} | {
+    name: baselines.get_baseline(name).describe("number") for name in (WORDS, FEATURES)
 }
 """Always compared too where rows have numbers."""
 TAG_BASELINES = tagging.SUMMARIES

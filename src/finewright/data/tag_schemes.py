@@ -63,6 +63,14 @@ def _is_prefixed(tag: str) -> bool:
     return tag == OUTSIDE or (tag[:1] in _PREFIXES and (len(tag) == 1 or tag[1] == "-"))
 
 
+def complete_tags(tags: Sequence[str]) -> tuple[str, ...]:
+    """Return all tags of the types that occur: `O`, then `B-X` and `I-X` of each. Tags that are no parts of entities stay."""
+    if not has_entities(tags):
+        return tuple(tags)
+    types = sorted({tag[2:] for tag in tags if tag != OUTSIDE})
+    return (OUTSIDE, *(f"{prefix}-{name}" for name in types for prefix in "BI"))
+
+
 def entities_to_tags(entities: Iterable[Entity], num_words: int) -> list[str]:
     """Return the tags of a sentence in IOB2."""
     tags = [OUTSIDE] * num_words

@@ -3,7 +3,7 @@
 import json
 import re
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, NamedTuple
@@ -79,6 +79,16 @@ class TaggedText(Example):
         """Return the row as JSON, without its place."""
         values = {"text": self.text, "words": self.words, "tags": self.tags}
         return json.dumps(values, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
+
+
+def as_tagged_text(given: Any) -> TaggedText:
+    """Return a text to predict: with its own words, as JSON has them too, or divided into words."""
+    if isinstance(given, TaggedText):
+        return given
+    if isinstance(given, Mapping):
+        return TaggedText(given["text"], "", "", words=tuple((start, end) for start, end in given["words"]))
+    words = given.words if isinstance(given, TextWithWords) else split_words(given)
+    return TaggedText(str(given), "", "", words=tuple(words))
 
 
 def make_tagged_text(text: str, words: Iterable[Bounds], tags: Iterable[str], *, where: str) -> TaggedText:

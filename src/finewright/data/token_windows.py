@@ -16,26 +16,10 @@ from finewright.data import tokenization
 from finewright.data.packing import EncodedSplit
 from finewright.data.tagged_tokens import TaggedText
 from finewright.data.tokenization import TEXTS_AT_ONCE, TokenRows
+from finewright.data.words_of_windows import NO_TAG, WordsOfWindow
 
-NO_TAG = -100
-"""The tag of a token or a word that has none to learn."""
 OVERLAP = 0.25
 """Share of a window that the next one repeats."""
-
-
-@dataclass(frozen=True)
-class WordsOfWindow:
-    """The words that a window is read for. `row`: of the text. `first`: the first of them, counted in the text.
-
-    `reads`: of each word, which of the scores of the window is its own, counted from 0; -1 for a word without a token.
-    `shares`: whether the word has the token of the word before it. `tags`: the class of each word, -100 if it has none.
-    """
-
-    row: int
-    first: int
-    reads: np.ndarray
-    shares: np.ndarray
-    tags: np.ndarray
 
 
 @dataclass(frozen=True)

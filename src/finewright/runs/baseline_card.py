@@ -6,6 +6,7 @@ from finewright import tasks
 from finewright.baselines.base import Baseline, BaselineModel
 from finewright.core import files
 from finewright.data.columns import Columns
+from finewright.runs import number_card
 from finewright.runs.model_card import CARD_FILE, describe_measured
 from finewright.runs.schema import RunResult
 from finewright.tasks.card_words import ExampleTexts
@@ -17,8 +18,7 @@ _CARD = """{front}
 
 | | |
 |---|---|
-{reads}| labels | {labels} |
-| fitted parameters | {parameters:,} |
+{reads}{labels}| fitted parameters | {parameters:,} |
 | test {metric} | {measured} |
 
 `baseline.json` has the names and settings, `baseline.safetensors` the numbers; neither can run code. Load it with Finewright,
@@ -29,7 +29,7 @@ import finewright
 model = finewright.load("path/to/the/run")
 model.predict({texts})
 ```
-"""
+{intervals}"""
 
 
 def write_baseline_card(  # noqa: PLR0913  all that a card tells of
@@ -42,6 +42,7 @@ def write_baseline_card(  # noqa: PLR0913  all that a card tells of
     from huggingface_hub import ModelCardData
 
     kind = tasks.get_task(result.task)
+    metric = kind.decisive_metric({} if result.metrics.test is None else result.metrics.test.model_dump())
     front = ModelCardData(
         base_model=hub_id or None,
         library_name="finewright",
@@ -55,15 +56,16 @@ def write_baseline_card(  # noqa: PLR0913  all that a card tells of
     text = _CARD.format(
         front=f"---\n{front.to_yaml()}\n---",
         method=baseline.name(),
-        summary=baseline.summary,
+        summary=baseline.describe(kind.row_kind),
         task=kind.name.replace("-", " "),
         version=result.versions["finewright"],
         trained=trained,
         reads=examples.table_row,
         texts=examples.as_list,
-        labels=", ".join(model.labels),
+        labels=f"| labels | {', '.join(model.labels)} |\n" if model.labels else "",
         parameters=result.trainable_parameters,
-        metric=kind.metric.name,
-        measured=describe_measured(result, kind.metric),
+        metric=metric.name,
+        measured=describe_measured(result, metric),
+        intervals=number_card.describe_intervals(folder),
     )
     files.write_atomic(folder / CARD_FILE, text)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from finewright.baselines.base import Baseline, FittedBaseline
+from finewright.baselines.base import Baseline, BaselineModel, FittedBaseline
 from finewright.baselines.frozen_features import FrozenEncoder
 from finewright.baselines.predictor import BaselinePredictor
 from finewright.core import files, hardware
@@ -17,7 +17,7 @@ from finewright.core.events import Callback, Notice
 from finewright.core.interrupts import StopRequest
 from finewright.core.units import counted
 from finewright.data.dataset import Dataset, DatasetCache, Source
-from finewright.data.text_pairs import add_pairs
+from finewright.data.text_pairs import add_pairs, input_of
 from finewright.planning import task_choice
 from finewright.runs import (
     baseline_card,
@@ -25,6 +25,7 @@ from finewright.runs import (
     calibration,
     comparators,
     fingerprint,
+    intervals,
     model_folder,
     request,
     schema,
@@ -142,7 +143,8 @@ def _run_stages(
         began = time.monotonic()
         fitted = baseline.fit(dataset, task=task.name, encoder=encoder)
         seconds = time.monotonic() - began
-    _record_choices(context, fitted, encoder, num_validation=len(dataset.validation))
+        context.notify_all(fitted.notes, code="rows")
+    _record_choices(context, fitted, encoder)
     _finish(context, run, fitted, seconds=seconds)
 
 
@@ -180,8 +182,11 @@ def _begin(context: SessionContext, asked: BaselineRequest, dataset: Dataset, ta
     )
     folder.write(folder.plan, planned)
     rows = f"{planned.num_train:,} / {planned.num_validation:,} / {planned.num_test:,} rows to train / validate / test"
-    context.notify(f"{counted(planned.num_labels, 'label')}, {rows}", code="plan")
-    context.notify(f"{run.baseline.name()}: {run.baseline.summary}; its time and memory are not planned", code="plan")
+    labels = f"{counted(planned.num_labels, 'label')}, " if planned.num_labels else ""
+    context.notify(f"{labels}{rows}", code="plan")
+    context.notify(
+        f"{run.baseline.name()}: {run.baseline.describe(task.row_kind)}; its time and memory are not planned", code="plan"
+    )
     config_file = RunConfigFile(
         request=asked.record(),
         task=task.name,
@@ -199,12 +204,9 @@ def _begin(context: SessionContext, asked: BaselineRequest, dataset: Dataset, ta
     return run
 
 
-def _record_choices(
-    context: SessionContext, fitted: FittedBaseline, encoder: FrozenEncoder | None, *, num_validation: int
-) -> None:
+def _record_choices(context: SessionContext, fitted: FittedBaseline, encoder: FrozenEncoder | None) -> None:
     """Write to config.json what fitting chose."""
-    reason = f"the best on {num_validation:,} validation rows" if num_validation else "the default without validation rows"
-    choices = [{"option": name, "value": value, "reason": reason} for name, value in fitted.choices.items()]
+    choices = [{"option": name, "value": value, "reason": fitted.reason} for name, value in fitted.choices.items()]
     context.notify_all([f"{one['option']} = {one['value']}: {one['reason']}" for one in choices], level="detail", code="choice")
     folder = context.folder
     saved = schema.read(RunConfigFile, folder.config).model_dump() | {"choices": choices}
@@ -219,8 +221,9 @@ def _finish(context: SessionContext, run: BaselineRun, fitted: FittedBaseline, *
     folder.check_folder()
     with context.stage("save"), files.atomic_folder(folder.model) as draft:
         model.save(draft)
-    predictor, measured, compared = BaselinePredictor(model, task=run.task), {}, {}
+    measured, compared = {}, {}
     with context.stage("evaluate"):
+        predictor = _add_intervals(context, run, model)
         if dataset.validation:
             validated = predictor.evaluate(dataset.validation).evaluation
             measured["validation"] = validated.metrics()
@@ -263,6 +266,15 @@ def _finish(context: SessionContext, run: BaselineRun, fitted: FittedBaseline, *
     baseline_card.write_baseline_card(folder.model, result=result, hub_id=hub_id, **described)
     folder.write(folder.result, result)  # last: now the run is complete
     return result
+
+
+def _add_intervals(context: SessionContext, run: BaselineRun, model: BaselineModel) -> BaselinePredictor:
+    """Return the predictor of the model, whose predictions have intervals where the task has some."""
+    task, rows = run.task.move_scale_into_head(None), run.dataset.validation
+    if not task.scales_head:
+        return BaselinePredictor(model, task=task)
+    outputs = BaselinePredictor(model, task=task).score([input_of(row) for row in rows]) if rows else None
+    return BaselinePredictor(model, task=intervals.write_errors(context, task, outputs, task.targets(rows)))
 
 
 def _torch_threads() -> int:

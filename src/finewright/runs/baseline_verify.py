@@ -8,30 +8,30 @@ from typing import Any
 import numpy as np
 from safetensors.numpy import load_file, save_file
 
-from finewright import baselines, tasks
+from finewright import baselines
 from finewright.baselines.base import FittedBaseline
 from finewright.core.errors import ExitCode, UserError
-from finewright.data.text_pairs import TextInput, as_input
 from finewright.runs import new_interpreter
 
 NUM_PROBES = 32
 TOLERANCE = 1e-3
-"""Largest difference of a probability from scikit-learn's; its products are in float32."""
+"""Largest difference of a probability, or of a number in standard deviations, from scikit-learn's; its products are in
+float32."""
 
 
-def verify_saved_baseline(fitted: FittedBaseline, folder: Path, texts: Sequence[TextInput], *, threads: int) -> float:
+def verify_saved_baseline(fitted: FittedBaseline, folder: Path, texts: Sequence[Any], *, threads: int) -> float:
     """Return the largest difference between the scores of the fitted model and of the one that a new process loads.
 
-    `threads`: of PyTorch, 0 for a baseline that does not use it. Raise `UserError` if the difference is not 0, or if the model's
-    probabilities are not scikit-learn's: the run is not finished then.
+    `texts`: as `Task.probes` gives them. `threads`: of PyTorch, 0 for a baseline that does not use it. Raise `UserError` if the
+    difference is not 0, or if the model's probabilities or numbers are not scikit-learn's: the run is not finished then.
     """
-    probes = [as_input(one) for one in texts[:NUM_PROBES]]
-    ours = fitted.model.score(probes)
-    shares = tasks.get_task(fitted.model.task).for_labels(fitted.model.labels).label_probabilities(ours)
-    assert shares is not None, "a baseline chooses between labels"
-    apart = np.abs(shares - fitted.probabilities(probes)).max()
+    probes = texts[:NUM_PROBES]
+    inputs = [fitted.model.read_input(one) for one in probes]
+    ours = fitted.model.score(inputs)
+    apart = np.abs(fitted.model.estimate(ours) - fitted.estimate(inputs)).max()
     if not apart <= TOLERANCE:
-        raise _differ(f"probabilities of the model differ by {apart:.2e} from scikit-learn's", folder)
+        what = "probabilities" if fitted.model.labels else "numbers"
+        raise _differ(f"{what} of the model differ by {apart:.2e} from scikit-learn's", folder)
     with tempfile.TemporaryDirectory() as place:
         out = Path(place) / "scores.safetensors"
         request = {"folder": str(folder), "texts": probes, "threads": threads, "out": str(out)}
@@ -54,5 +54,6 @@ def answer(request: dict[str, Any]) -> None:
         import torch
 
         torch.set_num_threads(request["threads"])
-    scores = baselines.load_model(Path(request["folder"])).score([as_input(one) for one in request["texts"]])
+    model = baselines.load_model(Path(request["folder"]))
+    scores = model.score([model.read_input(one) for one in request["texts"]])
     save_file({"scores": scores}, request["out"])

@@ -4,8 +4,9 @@ Weights and outputs stay as they are; only `low` and `high` of a prediction are 
 """
 
 import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
@@ -16,9 +17,11 @@ from finewright.runs.schema import VersionedFile
 from finewright.tasks.base import Task
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from finewright.models.prepared import PreparedModel
     from finewright.runs.calibration import Calibration
-    from finewright.runs.context import RunContext
+    from finewright.runs.context import RunContext, SessionContext
     from finewright.runs.stages import SelectedMethod
 
 INTERVALS_FILE = "intervals.json"
@@ -37,7 +40,7 @@ class IntervalsFile(VersionedFile):
 def keep_errors(
     context: "RunContext", calibrated: "Calibration", selected: "SelectedMethod", model: "PreparedModel"
 ) -> "Calibration":
-    """Write the errors on the validation rows beside the saved model, where the task has intervals; say what they are.
+    """Keep the errors of a network on the validation rows, where the task has intervals.
 
     Return the calibration with the task whose predictions have them.
     """
@@ -47,13 +50,21 @@ def keep_errors(
     if not task.scales_head:
         return calibrated
     outputs = scoring.score_split(model, encoded) if encoded.ids else None
-    kept = task.describe_errors(outputs, encoded.targets)
+    return dataclasses.replace(calibrated, task=write_errors(context, task, outputs, encoded.targets))
+
+
+def write_errors(context: "SessionContext", task: Task, outputs: "np.ndarray | None", targets: Sequence[Any]) -> Task:
+    """Write the errors on the validation rows beside the saved model, where the task has intervals; say what they are.
+
+    `outputs`: for these rows, None without any. Return the task whose predictions have intervals.
+    """
+    kept = task.describe_errors(outputs, targets)
     if kept is None:
-        return calibrated
+        return task
     file = IntervalsFile.model_validate(kept)
     context.folder.write(context.folder.model / INTERVALS_FILE, file)
     context.notify(describe_errors(file), level="detail" if file.errors else "warning", code="intervals")
-    return dataclasses.replace(calibrated, task=task.with_errors(kept, level=LEVEL))
+    return task.with_errors(kept, level=LEVEL)
 
 
 def describe_errors(file: IntervalsFile) -> str:

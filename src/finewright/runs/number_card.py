@@ -18,12 +18,15 @@ holds for new rows of the same kind.
 
 
 def describe_numbers(folder: Path) -> str:
-    """Return what the card says of the unit and of the intervals of a saved model."""
+    """Return what the card says of the unit and of the intervals of a saved network."""
     file = read_errors(folder)
-    if file is None:
+    return "" if file is None else _UNIT.format(mean=file.mean, std=file.std) + describe_intervals(folder)
+
+
+def describe_intervals(folder: Path) -> str:
+    """Return what the card says of the intervals of a saved model; empty if it has none."""
+    file = read_errors(folder)
+    half_width = None if file is None else number_metrics.conformal_half_width(file.errors, level=LEVEL)
+    if file is None or half_width is None:
         return ""
-    found = _UNIT.format(mean=file.mean, std=file.std)
-    half_width = number_metrics.conformal_half_width(file.errors, level=LEVEL)
-    if half_width is not None:
-        found += _INTERVALS.format(level=LEVEL, half_width=half_width, rows=counted(len(file.errors), "validation row"))
-    return found
+    return _INTERVALS.format(level=LEVEL, half_width=half_width, rows=counted(len(file.errors), "validation row"))

@@ -235,6 +235,10 @@ class Task(ABC):
     def targets(self, examples: "Sequence[Example]") -> list[Any]:
         """Return the target of each example: its class, a number, or a tuple with a number for each label."""
 
+    def targets_of_texts(self, examples: "Sequence[Example]") -> list[Any]:
+        """Return what `start_evaluation` takes of examples that a model scores whole, without tokens: the targets."""
+        return self.targets(examples)
+
     @abstractmethod
     def loss(self, output: "torch.Tensor", targets: "torch.Tensor") -> "torch.Tensor":
         """Return the weighted sum of the losses of a batch, a scalar in nats.

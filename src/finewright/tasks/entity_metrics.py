@@ -15,6 +15,8 @@ from finewright.data.tag_schemes import Entity, find_entities, has_entities
 from finewright.tasks.resampling import ratio_interval
 
 NO_TYPE = "none"
+MOST_TYPES = 12
+"""Types of entities that a table of what is confused names."""
 
 
 @dataclass
@@ -97,6 +99,31 @@ def confuse_types(labelled: Sequence[Sequence[str]], predicted: Sequence[Sequenc
             counts[entity.label][name if most else NO_TYPE] += 1
         counts[NO_TYPE].update(found.label for found in other if not any(_count_shared(entity, found) for entity in one))
     return {label: dict(sorted(counts[label].items())) for label in sorted(counts) if counts[label]}
+
+
+def arrange_confusion(
+    counts: Mapping[str, Mapping[str, float]], *, most: int = MOST_TYPES
+) -> tuple[list[str], list[list[float]]]:
+    """Return names, and a row and a column of counts for each: the most frequent types, the others together, and `none`.
+
+    `counts`: as `confuse_types` returns them, or their means.
+    """
+    totals: dict[str, float] = defaultdict(float)
+    for label, row in counts.items():
+        for name, count in row.items():
+            for one in {label, name} - {NO_TYPE}:
+                totals[one] += count
+    types = sorted(totals, key=lambda name: (-totals[name], name))
+    shown = sorted(types[:most])
+    others = f"{len(types) - most} others" if len(types) > most else None
+    names = [*shown, *([others] if others else []), NO_TYPE]
+    places = {name: number for number, name in enumerate(names)}
+    matrix = [[0.0] * len(names) for _ in names]
+    for label, row in counts.items():
+        for name, count in row.items():
+            truth, guess = (places[one if one in places else others or NO_TYPE] for one in (label, name))
+            matrix[truth][guess] += count
+    return names, matrix
 
 
 def _count_shared(one: Entity, other: Entity) -> int:

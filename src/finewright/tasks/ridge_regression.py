@@ -25,12 +25,14 @@ def fit_best(features: Any, targets: np.ndarray, *, intercept: bool = True) -> t
     return fit(features, targets, alpha=best, intercept=intercept), best
 
 
-def measure_error(features: Any, targets: np.ndarray, *, intercept: bool = True) -> tuple[float, float]:
-    """Return (mean squared error of rows that are left out, the alpha that makes it smallest)."""
+def measure_error(
+    features: Any, targets: np.ndarray, *, intercept: bool = True, strengths: Sequence[float] = STRENGTHS
+) -> tuple[float, float]:
+    """Return (mean squared error of rows that are left out, that of `strengths` which makes it smallest)."""
     if isinstance(features, np.ndarray):
         rows = choose_evenly(targets, MOST_ROWS_TO_CHOOSE)
-        return _choose_by_leaving_one_out(features[rows], targets[rows], intercept=intercept)
-    return _choose_by_folds(features, targets, intercept=intercept)
+        return _choose_by_leaving_one_out(features[rows], targets[rows], intercept=intercept, strengths=strengths)
+    return _choose_by_folds(features, targets, intercept=intercept, strengths=strengths)
 
 
 def choose_evenly(targets: np.ndarray, most: int) -> np.ndarray:
@@ -41,19 +43,21 @@ def choose_evenly(targets: np.ndarray, most: int) -> np.ndarray:
     return np.sort(np.argsort(targets, kind="stable")[places])
 
 
-def _choose_by_leaving_one_out(features: np.ndarray, targets: np.ndarray, *, intercept: bool) -> tuple[float, float]:
+def _choose_by_leaving_one_out(
+    features: np.ndarray, targets: np.ndarray, *, intercept: bool, strengths: Sequence[float]
+) -> tuple[float, float]:
     """Return the error and the best penalty for dense features: each row is left out, by one decomposition for all."""
     from sklearn.linear_model import RidgeCV
 
-    found = RidgeCV(alphas=np.array(STRENGTHS), fit_intercept=intercept).fit(features, targets)
+    found = RidgeCV(alphas=np.array(strengths), fit_intercept=intercept).fit(features, targets)
     return -float(found.best_score_), float(found.alpha_)
 
 
-def _choose_by_folds(features: Any, targets: np.ndarray, *, intercept: bool) -> tuple[float, float]:
+def _choose_by_folds(features: Any, targets: np.ndarray, *, intercept: bool, strengths: Sequence[float]) -> tuple[float, float]:
     """Return the error and the best penalty for sparse features: thirds of the rows are left out in turn."""
     folds = split_into_folds(targets, NUM_FOLDS)
     errors = []
-    for alpha in STRENGTHS:
+    for alpha in strengths:
         error = 0.0
         for fold in range(NUM_FOLDS):
             kept, left_out = np.flatnonzero(folds != fold), np.flatnonzero(folds == fold)
@@ -62,7 +66,7 @@ def _choose_by_folds(features: Any, targets: np.ndarray, *, intercept: bool) -> 
                 error += float(np.square(found - targets[left_out]).sum())
         errors.append(error / len(targets))
     best = int(np.argmin(errors))
-    return errors[best], STRENGTHS[best]
+    return errors[best], strengths[best]
 
 
 def fit(features: Any, targets: np.ndarray, *, alpha: float, intercept: bool = True) -> Any:

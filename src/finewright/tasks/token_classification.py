@@ -16,18 +16,18 @@ from finewright.data.checks import Finding
 from finewright.data.conversation_shapes import RowKind
 from finewright.data.dataset import Dataset
 from finewright.data.splits import Example
-from finewright.data.tag_schemes import OUTSIDE, has_entities
+from finewright.data.tag_schemes import OUTSIDE, complete_tags, has_entities
 from finewright.data.tagged_tokens import (
     Span,
     TaggedText,
-    TextWithWords,
+    as_tagged_text,
     describe_spans,
     find_spans,
     locate_tokens,
     make_tagged_text,
     span_as_json,
-    split_words,
 )
+from finewright.data.words_of_windows import NO_TAG, WordsOfWindow, read_whole
 from finewright.models.head_spec import TOKEN_CLASSIFICATION, Reads
 from finewright.tasks import entity_metrics, tag_checks
 from finewright.tasks.base import EncodedRows, Evaluation, Task
@@ -40,7 +40,6 @@ if TYPE_CHECKING:
     from transformers import PretrainedConfig
 
     from finewright.data.packing import EncodedSplit
-    from finewright.data.token_windows import WordsOfWindow
 
 ENTITY_F1 = Metric("entity_f1", is_share=True, words="entity F1")
 TOKEN_ACCURACY = Metric("token_accuracy", is_share=True, words="token accuracy")
@@ -113,8 +112,6 @@ class TokenClassification(Task):
         return {label: index for index, label in enumerate(self.labels)}
 
     def _class_of(self, tag: str) -> int:
-        from finewright.data.token_windows import NO_TAG
-
         return self._classes.get(tag, NO_TAG)
 
     @property
@@ -159,7 +156,7 @@ class TokenClassification(Task):
         """Return the windows of texts, or of what `probes` gave; nothing is cut, so `keep_end` has no effect."""
         from finewright.data.token_windows import encode_tagged_texts
 
-        rows = [_as_input(one) for one in inputs]
+        rows = [as_tagged_text(one) for one in inputs]
         return encode_tagged_texts(tokenizer, rows, limit=limit, class_of=self._class_of).split
 
     def encode_evaluated(self, tokenizer: Any, examples: Sequence[Example], *, limit: int, keep_end: bool) -> EncodedRows:
@@ -174,6 +171,12 @@ class TokenClassification(Task):
     def targets(self, examples: Sequence[Example]) -> list[int]:
         """Return the number of each row: the targets are tags of tokens, and only `encode_rows` knows them."""
         return [*range(len(examples))]
+
+    def targets_of_texts(self, examples: Sequence[Example]) -> list[WordsOfWindow]:
+        """Return the words of each text with their tags. Raise `UserError` for tags that the model does not know."""
+        rows = _tagged(examples)
+        tag_checks.check_known_tags(rows, self.labels)
+        return [read_whole(text, row, class_of=self._class_of) for row, text in enumerate(rows)]
 
     def loss(self, output: "torch.Tensor", targets: "torch.Tensor") -> "torch.Tensor":
         """Return the sum of the cross-entropies of the tagged tokens. `output`: shape (M, C); tags that are unknown do not
@@ -200,7 +203,7 @@ class TokenClassification(Task):
             found_NWC[window.row, window.first : window.first + len(window.reads)] = self.word_scores(window, scores_MC)
         return found_NWC
 
-    def word_scores(self, window: "WordsOfWindow", scores_MC: np.ndarray) -> np.ndarray:
+    def word_scores(self, window: WordsOfWindow, scores_MC: np.ndarray) -> np.ndarray:
         """Return the scores of the words of a window, shape (W, C).
 
         A word without a token is outside of entities. One that has the token of the word before it has its scores too, but
@@ -231,7 +234,7 @@ class TokenClassification(Task):
         An entity has `start` and `end` in characters, `text`, `label` and `probability`, the mean of its words'. `outputs`: as
         `collect_outputs` returns them.
         """
-        return [self._predict(_as_input(text), scores_WC) for text, scores_WC in zip(texts, outputs, strict=True)]
+        return [self._predict(as_tagged_text(text), scores_WC) for text, scores_WC in zip(texts, outputs, strict=True)]
 
     def _predict(self, row: TaggedText, scores_WC: np.ndarray) -> dict[str, Any]:
         shares_WC = compute_probabilities(scores_WC[: len(row.words)])
@@ -296,7 +299,7 @@ class TokenClassification(Task):
 class TagEvaluation(Evaluation):
     """Predicted tags of a labelled split. `windows`: the words of each window; windows of a text count together."""
 
-    def __init__(self, task: TokenClassification, windows: "Sequence[WordsOfWindow]") -> None:
+    def __init__(self, task: TokenClassification, windows: Sequence[WordsOfWindow]) -> None:
         self._task, self._windows = task, windows
         num_rows = max((one.row for one in windows), default=-1) + 1
         num_words = np.zeros(num_rows, dtype=np.int64)
@@ -383,23 +386,5 @@ class TagEvaluation(Evaluation):
         return sorted(wrong, key=lambda line: -line["loss"])[:count]
 
 
-def complete_tags(tags: Sequence[str]) -> tuple[str, ...]:
-    """Return all tags of the types that occur: `O`, then `B-X` and `I-X` of each. Tags that are no parts of entities stay."""
-    if not has_entities(tags):
-        return tuple(tags)
-    types = sorted({tag[2:] for tag in tags if tag != OUTSIDE})
-    return (OUTSIDE, *(f"{prefix}-{name}" for name in types for prefix in "BI"))
-
-
 def _tagged(rows: Sequence[Example]) -> list[TaggedText]:
     return [row for row in rows if isinstance(row, TaggedText)]
-
-
-def _as_input(given: Any) -> TaggedText:
-    """Return a text to predict: with its own words, or divided into words."""
-    if isinstance(given, TaggedText):
-        return given
-    if isinstance(given, Mapping):
-        return TaggedText(given["text"], "", "", words=tuple((start, end) for start, end in given["words"]))
-    words = given.words if isinstance(given, TextWithWords) else split_words(given)
-    return TaggedText(str(given), "", "", words=tuple(words))

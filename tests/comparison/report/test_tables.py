@@ -8,6 +8,7 @@ import numpy as np
 from finewright.comparison import confusions
 from finewright.comparison.report import tables
 from finewright.comparison.schema import DisagreementRow
+from finewright.runs.split_metrics import SplitMetrics
 from support import made
 from support.comparisons import run_result
 
@@ -26,6 +27,31 @@ def test_the_confusion_matrix_counts_rows_and_averages_seeds():
     entry.predictions.targets[:] = [0, 0, 1, 1]
     entry.predictions.chosen[:] = [[0, 1, 1, 1], [0, 0, 1, 0]]
     assert confusions.list_matrix(entry, num_labels=2) == [[1.5, 0.5], [0.5, 1.5]]
+
+
+def test_confused_types_are_shaded_by_row_and_invented_ones_by_column():
+    counts = {"X": {"X": 3.0, "Y": 1.0}, "Y": {"Y": 2.0, "none": 2.0}, "none": {"Y": 1.0}}
+    table = tables.type_matrix(made.entry("lora", 0.5, seeds=2), counts)
+    assert table.headings == ["type", "X", "Y", "none: missed"]
+    assert [[one if isinstance(one, str) else one.text for one in row] for row in table.rows] == [
+        ["X", "3", "1", "0"],
+        ["Y", "0", "2", "2"],
+        ["none: invented", "0", "1", "–"],
+    ]
+    assert [one.shade for one in table.rows[0][1:]] == [0.75, 0.25, 0.0]
+    assert table.rows[2][2].shade == 0.25, "one of four that were predicted as Y"
+    assert "mean over seeds" in table.caption
+    assert "mean over seeds" not in tables.type_matrix(made.entry("lora", 0.5), counts).caption
+
+
+def test_each_method_has_its_confused_types_the_best_ones_unfolded():
+    measured = {"per_type": {"X": {"f1": 0.5}}, "type_confusion": {"X": {"X": 3, "none": 1}}}
+    metrics = SplitMetrics(num_rows=4, loss=0.0, **measured)
+    entries = [replace(made.entry(name, 0.5), results=[SimpleNamespace(metrics=metrics)]) for name in ("lora", "word-tags")]
+    table, *folds = tables.by_type(SimpleNamespace(measured=entries))
+    assert [cell.text for row in table.rows for cell in row[1:]] == ["50.0%", "50.0%"]
+    assert [(fold.title, fold.open) for fold in folds] == [("lora", True), ("word-tags", False)]
+    assert tables.by_type(SimpleNamespace(measured=[made.entry("lora", 0.5)])) == []
 
 
 def test_signs():

@@ -5,11 +5,12 @@ from typing import Any
 
 from finewright.comparison import confusions, type_scores
 from finewright.comparison.report import figures
-from finewright.comparison.report.document import Block, Cell, Table
+from finewright.comparison.report.document import Block, Cell, Fold, Table
 from finewright.comparison.results import ComparisonResults, MethodResult
 from finewright.comparison.schema import ComparisonResultsFile, DisagreementRow
 from finewright.comparison.search import Trial
 from finewright.comparison.summary import format_p
+from finewright.tasks import entity_metrics
 
 MOST_ROWS = 20
 MOST_CONFUSIONS = 10
@@ -137,7 +138,7 @@ def matrix(entry: MethodResult, labels: Sequence[str]) -> Table:
 
 
 def by_type(results: ComparisonResults) -> list[Block]:
-    """Return the F1 of each type of entities by method, and how the best method confuses them; nothing for other tasks."""
+    """Return the F1 of each type of entities by method, and how each method confuses them; nothing for other tasks."""
     found = {entry.name: type_scores.average_f1(entry) for entry in results.measured}
     types = list(dict.fromkeys(name for values in found.values() for name in values))
     if not types:
@@ -146,16 +147,35 @@ def by_type(results: ComparisonResults) -> list[Block]:
         [named(entry), *(_shaded(found[entry.name].get(name)) for name in types)] for entry in results.measured
     ]
     blocks: list[Block] = [Table("F1 of the entities of each type, mean over seeds.", ["method", *types], rows)]
-    best = results.measured[0]
-    counts = type_scores.average_confusion(best)
-    columns = list(dict.fromkeys([*types, *(name for values in counts.values() for name in values)]))
-    lines: list[list[str | Cell]] = []
-    for label, values in counts.items():
-        total = max(sum(values.values()), 1e-9)
-        cells = [Cell(f"{values.get(name, 0):.4g}", shade=values.get(name, 0) / total) for name in columns]
-        lines.append([label, *cells])
-    caption = f"{best.name}: entities by labelled type (down) and type of the predicted entity that shares most words (across), "
-    return [*blocks, Table(f"{caption}mean over seeds.", ["type", *columns], lines)]
+    folds: list[Block] = []
+    for entry in results.measured:
+        if counts := type_scores.average_confusion(entry):
+            folds.append(Fold(entry.name, [type_matrix(entry, counts)], open=not folds))
+    return [*blocks, *folds]
+
+
+def type_matrix(entry: MethodResult, counts: type_scores.Counts) -> Table:
+    """Return which types of entities a method confuses, misses and invents, shaded by the share of the row.
+
+    A row of invented entities has no whole that they could be a share of, so it is shaded by their share of what was predicted as
+    the type. `counts`: means over seeds.
+    """
+    names, matrix = entity_metrics.arrange_confusion(counts)
+    predicted = [sum(column) for column in zip(*matrix, strict=True)]
+    rows: list[list[str | Cell]] = []
+    for label, line in zip(names, matrix, strict=True):
+        is_invented = label == entity_metrics.NO_TYPE
+        wholes = predicted if is_invented else [sum(line)] * len(line)
+        cells: list[str | Cell] = [
+            Cell(f"{count:.4g}", shade=count / max(whole, 1e-9)) for count, whole in zip(line, wholes, strict=True)
+        ]
+        cells[-1] = Cell("–", shade=0.0) if is_invented else cells[-1]
+        rows.append(["none: invented" if is_invented else label, *cells])
+    per_seed = ", mean over seeds" if len(entry.results) > 1 else ""
+    caption = f"{entry.name}: entities by labelled type (down) and type of the predicted entity that shares most words (across)"
+    return Table(
+        f"{caption}{per_seed}. Whether the bounds are right does not count.", ["type", *names[:-1], "none: missed"], rows
+    )
 
 
 def _shaded(value: float | None) -> Cell:

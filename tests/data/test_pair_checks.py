@@ -55,3 +55,11 @@ def test_labels_that_one_text_tells():
         (f"{'xy'[index // 2 % 2]} {index}", f"{'xy'[index % 2]} {index}", "ab"[(index + index // 2) % 2]) for index in range(80)
     ]
     assert "one_text_tells" not in found(both)
+
+
+def test_test_pairs_with_the_premise_of_a_training_pair_are_named():
+    test = [("FIRST 0 ", "new", "a"), ("new", "second 1", "a"), ("first 3", "second 3", "b")]
+    finding = found(GOOD, test=test)["shared_texts"]
+    assert finding.message == "2 test pairs (67%) have first texts of training pairs"
+    assert finding.rows == ("test.csv:2", "test.csv:4")
+    assert "shared_texts" not in found(GOOD, test=test[1:2])

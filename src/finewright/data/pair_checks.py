@@ -25,6 +25,21 @@ def find_pair_faults(splits: Mapping[str, Sequence[Example]]) -> Iterator[Findin
         first_place.setdefault((one, other), row)
     if again:
         yield _describe_swapped(again, held_out={id(row) for name, own in splits.items() if name != "train" for row in own})
+    yield from _find_shared_texts(splits)
+
+
+def _find_shared_texts(splits: Mapping[str, Sequence[Example]]) -> Iterator[Finding]:
+    """Find test pairs whose first text was trained on in another pair: an NLI premise, a question. Second texts, such as the
+    articles that answer, are often a fixed collection."""
+    trained = {normalise_text(row.pair[0]) for row in splits.get("train", ()) if row.pair is not None}
+    pairs = [row for row in splits.get("test", ()) if row.pair is not None]
+    shared = [row for row in pairs if row.pair is not None and normalise_text(row.pair[0]) in trained]
+    if not shared:
+        return
+    have = "has a first text" if len(shared) == 1 else "have first texts"
+    share = f"{counted(len(shared), 'test pair')} ({len(shared) / len(pairs):.0%})"
+    fix = "keep pairs with a common text in one split, unless new pairs will have known texts too"
+    yield Finding("shared_texts", "warning", f"{share} {have} of training pairs", places_of(shared), fix)
 
 
 def _describe_swapped(again: Sequence[tuple[Example, Example]], *, held_out: set[int]) -> Finding:

@@ -4,6 +4,7 @@ Shape suffixes: N windows of texts, W words, M tokens with scores of a window, C
 """
 
 import math
+from bisect import bisect_left, bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -247,8 +248,9 @@ class TokenClassification(Task):
         return {"text": row.text, "entities": [self._as_entity(row, span, sure_W) for span in spans]}
 
     def _as_entity(self, row: TaggedText, span: Span, sure_W: np.ndarray) -> dict[str, Any]:
-        inside = [place for place, (start, end) in enumerate(row.words) if start >= span.start and end <= span.end]
-        return span_as_json(row.text, span, probability=float(sure_W[inside].mean()))
+        first = bisect_left(row.words, span.start, key=lambda word: word[0])  # words are in order and do not overlap
+        after = bisect_right(row.words, span.end, key=lambda word: word[1])
+        return span_as_json(row.text, span, probability=float(sure_W[first:after].mean()))
 
     def empty_prediction(self, text: str) -> dict[str, Any]:
         """Return a prediction without entities."""

@@ -59,6 +59,8 @@ def test_small_sets_get_more_epochs(steps, epochs):
     assert defaults.default_epochs(TrainingConfig(), steps_per_epoch=steps, usual=usual, choices=made) == epochs
     assert made.sentences() == [f"training.epochs = {epochs}: {steps} steps an epoch, {epochs * steps} in all"]
     assert defaults.default_epochs(TrainingConfig(epochs=7), steps_per_epoch=steps, usual=usual, choices=made) == 7
+    fewer = defaults.default_epochs(TrainingConfig(), steps_per_epoch=100, usual=usual, choices=Decisions(), least_steps=400)
+    assert fewer == 4
 
 
 @pytest.mark.parametrize(

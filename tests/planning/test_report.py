@@ -104,6 +104,14 @@ def test_data_and_tokenizer_give_the_real_lengths(tmp_path):
     assert found.trials is None, "there is no choice"
 
 
+def test_of_many_rows_a_small_model_is_trained_whole(tmp_path):
+    tiny.folder(tmp_path / "bert", kind="bert")
+    tiny.tickets(tmp_path / "tickets.csv", count=700)
+    found = api.plan(tmp_path / "tickets.csv", model=tmp_path / "bert")
+    assert (found.recommended, found.entries[0].method.name(), found.trials) == ("full", "full", None)
+    assert found.reason.startswith("a model of 0.0 million parameters learns most from ")
+
+
 def test_trials_of_few_rows_are_planned(tmp_path):
     tiny.folder(tmp_path / "bert", kind="bert")
     tiny.tickets(tmp_path / "tickets.csv", count=40)

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from functools import partial
 from types import SimpleNamespace
 
 import numpy as np
@@ -12,7 +13,7 @@ from finewright.core.config import RunConfig
 from finewright.data.dataset import Dataset
 from finewright.data.splits import Example
 from finewright.models import pooling
-from finewright.planning.candidates import is_worth_trying, tried_methods
+from finewright.planning.candidates import SMALL_MODEL, DataSize, is_worth_trying, order_by_data, tried_methods
 from finewright.planning.defaults import PAIR_STEPS
 from finewright.runs import method_trials, stages
 from finewright.runs.method_trials import Trial
@@ -220,3 +221,58 @@ def test_the_only_row_of_a_label_is_always_trained_on():
     parts = method_trials.split_rows(data, task_of(data))
     assert all(12 in chosen and 12 not in left_out for chosen, left_out in parts)
     assert sorted(row for _, left_out in parts for row in left_out) == list(range(12))
+
+
+SIZE = DataSize(num_rows=400, num_validation=40, embeds_texts=True, total_parameters=10_000_000)
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ({}, "contrastive"),
+        ({"num_validation": 19}, ""),  # too few to decide: it is tried first
+        ({"embeds_texts": False}, ""),
+        ({"num_rows": 15}, ""),
+        ({"num_rows": 501}, "full"),
+        ({"num_rows": 501, "embeds_texts": False, "num_validation": 0}, "full"),
+        ({"num_rows": 501, "total_parameters": SMALL_MODEL + 1}, ""),
+    ],
+)
+def test_data_and_model_decide_without_trials_where_they_can(change, expected):
+    candidates = [methods.build_method(name, {}) for name in ("lora", "full", "freeze", "contrastive")]
+    ordered, reason = order_by_data(candidates, tasks.get_task(tasks.DEFAULT)(("a", "b")), replace(SIZE, **change))
+    assert ordered[0].name() == (expected or "lora")
+    assert bool(reason) == bool(expected)
+    assert {method.name() for method in ordered} == {method.name() for method in candidates}
+
+
+def test_many_rows_of_each_of_many_labels_still_suit_contrastive():
+    candidates = [methods.build_method(name, {}) for name in ("lora", "full", "contrastive")]
+    task = tasks.get_task(tasks.DEFAULT)(tuple(f"label {number}" for number in range(77)))
+    assert order_by_data(candidates, task, replace(SIZE, num_rows=1000))[0][0].name() == "contrastive"
+    assert order_by_data(candidates, task, replace(SIZE, num_rows=1233))[0][0].name() == "full"
+
+
+@pytest.mark.parametrize(
+    ("task", "num_rows", "expected"),
+    [
+        ("multi-label-classification", 400, "lora"),  # contrastive cannot learn it
+        ("multi-label-classification", 501, "full"),
+        ("regression", 501, "full"),
+        ("text-generation", 501, "lora"),
+    ],
+)
+def test_other_tasks_take_what_they_can_learn(task, num_rows, expected):
+    kind = tasks.get_task(task)
+    known = map(partial(methods.build_method, options={}), ("lora", "full", "contrastive"))
+    candidates = [method for method in known if not kind.why_not(method)]
+    ordered, _ = order_by_data(candidates, kind.assumed(num_labels=3), replace(SIZE, num_rows=num_rows))
+    assert ordered[0].name() == expected
+
+
+def test_one_candidate_or_options_of_a_method_are_left_as_they_are():
+    task = tasks.get_task(tasks.DEFAULT)(("a", "b"))
+    for candidates in ([methods.build_method("lora", {})], [methods.build_method(name, {}) for name in ("lora", "freeze")]):
+        assert order_by_data(candidates, task, replace(SIZE, num_rows=900))[1] == ""
+    given = [methods.build_method("lora", {"rank": 4}), methods.build_method("full", {})]
+    assert order_by_data(given, task, replace(SIZE, num_rows=900)) == (tuple(given), "")

@@ -47,6 +47,10 @@ class Method(Options):
     """Options with which `auto` tries the method on parts of small data; None: it is not tried."""
     suits_few_rows: ClassVar[bool] = False
     """Whether `auto` tries the method first on few rows, and takes it unless the frozen features do better."""
+    suits_small_models: ClassVar[bool] = False
+    """Whether `auto` prefers the method where a small model has many rows."""
+    probe_steps: ClassVar[int] = 500
+    """Fewest updates by default where the head starts from the frozen features and the data gives few in its epochs."""
     preference: ClassVar[int] = 100
     """`auto` prefers the lowest."""
     preference_reason: ClassVar[str] = ""

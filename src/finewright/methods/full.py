@@ -14,6 +14,8 @@ class Full(Method):
 
     summary: ClassVar[str] = "all weights are trained"
     preference: ClassVar[int] = 20
+    suits_small_models: ClassVar[bool] = True
+    probe_steps: ClassVar[int] = 250
     learning_rate: ClassVar[float] = 1e-4
     learning_rate_width: ClassVar[int | None] = 768
     learning_rate_range: ClassVar[tuple[float, float]] = (1e-6, 1e-3)

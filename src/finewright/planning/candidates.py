@@ -1,6 +1,7 @@
 """Which methods are planned for the name that the user gave, and which of them are tried on small data first."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from finewright import baselines, methods
@@ -19,6 +20,10 @@ MOST_ROWS = 500
 MOST_PER_LABEL, MOST_ROWS_OF_MANY_LABELS = 16, 2_000
 """Rows of a label up to which they are tried too, and how many rows there may be then."""
 LEAST_ROWS = 16
+LEAST_DECIDING_ROWS = 20
+"""Validation rows that may decide for the head's start and against all training; of fewer, one row is more than 5 points."""
+SMALL_MODEL = 200_000_000
+"""Parameters up to which a model with more than `MOST_ROWS` rows is trained whole: more accurate than adapters (decision 33)."""
 
 
 def collect_method_options(tree: dict[str, Any], *, method: str) -> dict[str, Any]:
@@ -103,8 +108,46 @@ def methods_for_task(candidates: Sequence[Method], task: "type[Task]") -> list[M
 
 def is_worth_trying(candidates: Sequence[Method], task: "Task", *, num_rows: int) -> bool:
     """Whether there is a choice, and so few training rows that trials decide it and take little time."""
+    return len(candidates) > 1 and _is_small_data(task, num_rows)
+
+
+def _is_small_data(task: "Task", num_rows: int) -> bool:
     most = max(MOST_ROWS, min(MOST_PER_LABEL * len(task.labels), MOST_ROWS_OF_MANY_LABELS))
-    return len(candidates) > 1 and task.fits_head and LEAST_ROWS <= num_rows <= most
+    return task.fits_head and LEAST_ROWS <= num_rows <= most
+
+
+@dataclass(frozen=True)
+class DataSize:
+    """What the order of methods depends on. `embeds_texts`: as in `pooling.embeds_texts`. `total_parameters`: of the model."""
+
+    num_rows: int
+    num_validation: int
+    embeds_texts: bool
+    total_parameters: int
+
+
+def order_by_data(candidates: Sequence[Method], task: "Task", size: DataSize) -> tuple[tuple[Method, ...], str]:
+    """Return the candidates with the one first that suits the data without any trial, and the reason; else as they are, and none.
+
+    Few rows: the method that suits them, where the validation rows of the run itself decide between it and the frozen features.
+    Many rows: all weights of a small model. Otherwise trials decide, or the usual order.
+    """
+    if len(candidates) < 2 or any(method.model_fields_set for method in candidates):
+        return tuple(candidates), ""
+    first, reason = None, ""
+    if _is_small_data(task, size.num_rows):
+        if size.embeds_texts and size.num_validation >= LEAST_DECIDING_ROWS:
+            first = next((method for method in candidates if method.suits_few_rows and not task.why_not(method)), None)
+            reason = (
+                f"suits {size.num_rows:,} rows; {size.num_validation:,} validation rows decide between it and frozen features"
+            )
+    elif size.num_rows > MOST_ROWS and size.total_parameters <= SMALL_MODEL and not task.is_language_model():
+        first = next((method for method in candidates if method.suits_small_models), None)
+        model = f"a model of {size.total_parameters / 1e6:,.1f} million parameters"
+        reason = f"{model} learns most from {size.num_rows:,} rows with all of them"
+    if first is None:
+        return tuple(candidates), ""
+    return (first, *(method for method in candidates if method is not first)), reason
 
 
 def tried_methods(candidates: Sequence[Method], *, embeds_texts: bool) -> list[Method]:

@@ -229,15 +229,17 @@ def default_pair_steps(options: TrainingConfig, *, num_rows: int, num_labels: in
     return min(steps, options.max_steps) if options.max_steps else steps
 
 
-def default_epochs(options: TrainingConfig, *, steps_per_epoch: int, usual: tuple[int, int], choices: Decisions) -> float:
+def default_epochs(
+    options: TrainingConfig, *, steps_per_epoch: int, usual: tuple[int, int], choices: Decisions, least_steps: int = LEAST_STEPS
+) -> float:
     """Return the number of epochs: the task's least, or more if the data is so small that there would be few updates.
 
-    `usual`: the task's fewest and most.
+    `usual`: the task's fewest and most. `least_steps`: updates that few rows are trained for at least.
 
     Short fine-tuning on small data sets is unstable; more steps help (Mosbach et al. 2021, arXiv:2006.04884).
     """
     if options.epochs is not None:
         return options.epochs
     least, most = usual
-    value = min(max(math.ceil(LEAST_STEPS / steps_per_epoch), least), most)
+    value = min(max(math.ceil(least_steps / steps_per_epoch), least), most)
     return choices.note("training.epochs", value, f"{steps_per_epoch} steps an epoch, {value * steps_per_epoch} in all")

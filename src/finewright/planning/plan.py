@@ -16,6 +16,7 @@ from finewright.models import acceleration
 from finewright.models.meta import BaseNetwork
 from finewright.models.prepared import PreparedModel
 from finewright.planning import defaults, estimator, optimizations
+from finewright.planning.candidates import LEAST_DECIDING_ROWS
 from finewright.planning.estimator import CostEstimate, Workload
 from finewright.planning.hardware_rates import HardwareRates
 from finewright.planning.optimizations import Optimizations, SplitLengths
@@ -24,9 +25,6 @@ from finewright.training import head_start, loop
 
 CUDA_CONTEXT_BYTES = 450_000_000
 """GPU memory that CUDA, cuBLAS and PyTorch's kernels take before the first tensor; 0.3 to 0.6 GB by card and version."""
-
-LEAST_DECIDING_ROWS = 20
-"""Validation rows that may decide for the head's start and against all training; of fewer, one row is more than 5 points."""
 
 
 @dataclass(frozen=True)
@@ -168,16 +166,17 @@ def plan_training(
     if first.micro_batch_splits > options.micro_batch_splits:
         why = f"passes of about {most:,} tokens are as fast on a CPU and take less memory; the update stays the same"
         made.note("training.micro_batch_splits", first.micro_batch_splits, why)
+    start = defaults.choose_head_start(options, method=method, task=task, choices=made)
     if method.objective == "pairs":
         warnings += _unused_options(options)
         updates = _pair_updates(texts, settings=settings, num_labels=len(task.labels), choices=made)
         every, patience = len(updates), 0
     else:
-        updates, every = _usual_updates(training, first, usual=task.least_epochs, settings=settings, choices=made)
+        usual = (*task.least_epochs, method.probe_steps if start == "probe" else defaults.LEAST_STEPS)
+        updates, every = _usual_updates(training, first, usual=usual, settings=settings, choices=made)
         patience = defaults.default_early_stopping_patience(options, num_validation=len(scored), choices=made)
     warnings += _few_rows(updates, num_rows=len(training), least=task.least_rows_per_update)
     schedule = _training_schedule(options, updates, lr=lr, evaluate_every=every, patience=patience)
-    start = defaults.choose_head_start(options, method=method, task=task, choices=made)
     knows = start == "probe" or (task.evaluates_start and method.weights != "random")
     schedule = replace(schedule, evaluates_start=knows and len(scored) >= LEAST_DECIDING_ROWS)
     chosen = optimizations.choose_optimizations(
@@ -192,8 +191,7 @@ def plan_training(
     cached: dict[str, Any] = {"filled": chosen.filled(texts), "cache_bytes": chosen.memory_bytes}
     cached |= {"loaded_bytes": _loaded_bytes(base, budget), "evaluations": schedule.num_evaluations}
     if start == "probe":
-        most = head_start.most_rows(len(task.labels))
-        cached |= {"probed": _probed(training, test, most=most), "num_fitted": min(len(training), most)}
+        cached |= _describe_probe(training, test, most=head_start.most_rows(len(task.labels)))
     if task.needs_reference:
         cached |= {"probed": [*training, *scored, *test]}
     cached |= {"parts": texts.parts[0], "num_aside": texts.num_aside}
@@ -236,10 +234,11 @@ def _note_evaluation(made: defaults.Decisions, texts: SplitLengths) -> None:
         made.note("evaluation.batch_tokens", EVALUATION_TOKENS, "without gradients no activations are stored for a backward pass")
 
 
-def _probed(training: Sequence[int], test: Sequence[int], *, most: int) -> list[int]:
-    """Return the lengths of the texts whose features a fitted head is made of and tried on, of long data as many as are read."""
+def _describe_probe(training: Sequence[int], test: Sequence[int], *, most: int) -> dict[str, Any]:
+    """Return the lengths of the texts whose features a fitted head is made of and tried on, and how many it is made of: of long
+    data as many as are read."""
     share = -(-len(training) // most)
-    return [*training[::share], *test]
+    return {"probed": [*training[::share], *test], "num_fitted": min(len(training), most)}
 
 
 def _loaded_bytes(base: BaseNetwork, budget: MemoryBudget) -> int:
@@ -271,17 +270,18 @@ def _usual_updates(
     lengths: Sequence[int],
     first: MemorySetup,
     *,
-    usual: tuple[int, int],
+    usual: tuple[int, int, int],
     settings: RunConfig,
     choices: defaults.Decisions,
 ) -> tuple[packing.UpdateSchedule, int]:
     """Return the updates of a method that minimises the task's loss, and after how many of them it is evaluated.
 
-    `usual`: as in `default_epochs`.
+    `usual`: fewest and most epochs, and fewest updates, as in `default_epochs`.
     """
     options = settings.training
     per_epoch = len(_updates(lengths, first, seed=settings.seed, epochs=1.0))
-    epochs = defaults.default_epochs(options, steps_per_epoch=per_epoch, usual=usual, choices=choices)
+    how: dict[str, Any] = {"usual": usual[:2], "least_steps": usual[2]}
+    epochs = defaults.default_epochs(options, steps_per_epoch=per_epoch, **how, choices=choices)
     updates = _updates(lengths, first, seed=settings.seed, epochs=epochs, max_steps=options.max_steps)
     return updates, max(1, round(per_epoch / options.evals_per_epoch))
 

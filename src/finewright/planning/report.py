@@ -20,7 +20,7 @@ from finewright.methods.base import Method
 from finewright.models import architectures, default_model, hub, meta, pooling, quantization
 from finewright.planning import defaults, method_plan, plan
 from finewright.planning.advice import advise
-from finewright.planning.candidates import is_worth_trying, methods_for_task, tried_methods
+from finewright.planning.candidates import DataSize, is_worth_trying, methods_for_task, order_by_data, tried_methods
 from finewright.planning.method_plan import PlanningContext, plan_lengths
 from finewright.planning.optimizations import SplitLengths
 from finewright.planning.plan import MemoryBudget, TrainingPlan
@@ -148,8 +148,14 @@ def plan_methods(
     ]
     entries.sort(key=lambda entry: (not entry.training_plan.fits, entry.method.weights == "random", entry.method.preference))
     recommended, reason = _recommend(entries)
-    num_rows = 0 if source is None else len(texts.training)
-    trials = _plan_trials(entries, task, num_rows=num_rows, embeds_texts=_embeds_texts(model))
+    num_rows, num_validation = (0, 0) if source is None else (len(texts.training), len(texts.validation))
+    size = DataSize(num_rows, num_validation, _embeds_texts(model), entries[0].training_plan.plan.total_parameters)
+    fitting = [entry.method for entry in entries if entry.training_plan.fits and entry.method.weights != "random"]
+    ordered, suits = order_by_data(fitting, task, size)
+    if suits:
+        recommended, reason = ordered[0].name(), suits
+        entries.sort(key=lambda entry: entry.method is not ordered[0])
+    trials = None if suits else _plan_trials(entries, task, num_rows=num_rows, embeds_texts=size.embeds_texts)
     return PlanReport(entries, recommended, reason, budget, notes, name, findings, trials, example)
 
 

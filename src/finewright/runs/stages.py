@@ -35,7 +35,7 @@ from finewright.models import (
 from finewright.models.meta import BaseNetwork
 from finewright.models.prepared import PreparedModel
 from finewright.planning import defaults, method_plan, plan
-from finewright.planning.candidates import is_worth_trying, methods_for_task, tried_methods
+from finewright.planning.candidates import DataSize, is_worth_trying, methods_for_task, order_by_data, tried_methods
 from finewright.planning.defaults import Decisions
 from finewright.planning.method_plan import MethodPlan, Splits
 from finewright.runs import (
@@ -162,7 +162,9 @@ def select_method(context: RunContext, dataset: Dataset, task: Task, *, cache: D
     )
     candidates, tried = tuple(methods_for_task(context.request.candidates, type(task))), ""
     is_new = not (context.folder.earlier and context.folder.earlier.method)
-    if is_new and is_worth_trying(candidates, task, num_rows=len(dataset.train)):
+    if is_new and len(candidates) > 1:
+        candidates, tried = order_by_data(candidates, task, measure_size(config_only, dataset, task))
+    if is_new and not tried and is_worth_trying(candidates, task, num_rows=len(dataset.train)):
         candidates, tried = try_methods(context, dataset, task, cache=cache)
     planned, decisions = choose_plan(context, plan_one=partial(plan_method, config_only), candidates=candidates, tried=tried)
     source = hub.resolve_model(settings.model, progress=context.report_download)
@@ -197,6 +199,15 @@ def select_method(context: RunContext, dataset: Dataset, task: Task, *, cache: D
         )
     )
     return SelectedMethod(planned.dataset, task, planned, source, decisions, found)
+
+
+def measure_size(source: hub.ModelSource, dataset: Dataset, task: Task) -> DataSize:
+    """Return the numbers of rows, and what of the model decides which method suits them."""
+    config = meta.load_saved_config(source.path)
+    is_causal = architectures.architecture_of(config).is_causal
+    embeds_texts = pooling.embeds_texts(source.path, config, is_causal=is_causal)
+    total_parameters = meta.meta_model(source, head_spec=task.head_spec, tokenizer=False).total_parameters
+    return DataSize(len(dataset.train), len(dataset.validation), embeds_texts, total_parameters)
 
 
 def try_methods(context: RunContext, dataset: Dataset, task: Task, *, cache: DatasetCache) -> tuple[tuple[Method, ...], str]:

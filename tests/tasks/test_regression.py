@@ -106,6 +106,14 @@ def codes(train, validation=(), test=()):
 SPREAD = [number / 10 for number in range(100)]
 
 
+def test_a_higher_error_counts_as_worse_from_a_standard_error_on():
+    best = {"rmse": 2.0, "rmse_ci95": [1.6, 2.4], "loss": 1.0, "num_rows": 30}
+    assert TASK.standard_error(best) == pytest.approx(0.8 / 3.92)
+    assert not TASK.is_clearly_worse({**best, "rmse": 2.2}, best)
+    assert TASK.is_clearly_worse({**best, "rmse": 2.21}, best)
+    assert TASK.is_clearly_worse({**best, "rmse": 2.01}, {**best, "rmse_ci95": None}), "nothing is known of its error"
+
+
 def test_equal_numbers_are_refused():
     finding = codes([3.5] * 30)["constant_number"]
     assert finding.severity == "error"

@@ -28,6 +28,7 @@ from finewright.tasks.base import HeadWeights, Task
 from finewright.tasks.card_words import CardWords
 from finewright.tasks.evaluation import Evaluation
 from finewright.tasks.measures import Measures, Metric
+from finewright.tasks.resampling import INTERVAL_WIDTH
 
 if TYPE_CHECKING:
     import torch
@@ -225,6 +226,11 @@ class Regression(Task):
     def empty_prediction(self, text: str) -> dict[str, Any]:
         """Return the prediction for a row without a text."""
         return {"text": text, "value": None}
+
+    def standard_error(self, metrics: Mapping[str, Any]) -> float:
+        """Return the standard error of the RMSE, by its interval from resampled rows; 0 if there is none."""
+        low, high = metrics.get("rmse_ci95") or (0.0, 0.0)
+        return (high - low) / INTERVAL_WIDTH
 
     @classmethod
     def compared_metric(cls, measured: Mapping[str, Any]) -> Metric:

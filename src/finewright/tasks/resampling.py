@@ -9,7 +9,8 @@ from finewright.tasks.metrics import wilson_interval
 
 NUM_RESAMPLES, FEW_RESAMPLES, MANY_ROWS = 1000, 200, 20_000
 """Resamples of the rows, and of more than `MANY_ROWS` fewer: their intervals are narrow."""
-LEVEL = 0.95
+LEVEL, INTERVAL_WIDTH = 0.95, 3.92
+"""Level of the intervals, and how many standard errors lie between their ends."""
 _CELLS_AT_ONCE = 2_000_000
 """Weights of rows that are held at a time, 16 MB."""
 

@@ -35,6 +35,7 @@ from finewright.tasks.base import EncodedRows, Evaluation, Task
 from finewright.tasks.calibration import compute_probabilities
 from finewright.tasks.card_words import CardWords
 from finewright.tasks.measures import Measures, Metric, OutputDifference
+from finewright.tasks.resampling import INTERVAL_WIDTH
 
 if TYPE_CHECKING:
     import torch
@@ -47,8 +48,6 @@ TOKEN_ACCURACY = Metric("token_accuracy", is_share=True, words="token accuracy")
 TEXT_F1 = Metric("text_f1", is_share=True, words="mean entity F1 of a text")
 TEXT_ACCURACY = Metric("text_accuracy", is_share=True, words="mean token accuracy of a text")
 """By which models are compared text by text. The F1 of a text that has no entities is 1 if none are predicted."""
-_INTERVAL_WIDTH = 3.92
-"""Standard errors between the ends of a 95% interval."""
 _NEVER = -30.0
 """A score beside which another one has all the probability."""
 
@@ -283,7 +282,7 @@ class TokenClassification(Task):
         if value is None or ends is None or not num_parts:
             return super().standard_error(metrics)
         share = (value * num_parts + 1) / (num_parts + 2)
-        return max((ends[1] - ends[0]) / _INTERVAL_WIDTH, math.sqrt(share * (1 - share) / num_parts))
+        return max((ends[1] - ends[0]) / INTERVAL_WIDTH, math.sqrt(share * (1 - share) / num_parts))
 
     @classmethod
     def compared_metric(cls, measured: Mapping[str, Any]) -> Metric:

@@ -6,10 +6,11 @@
 
 Finewright runs with its defaults, and finds the task by itself. The Trainer trains all weights in bfloat16 with the head and the
 loss that transformers has for the task: as usual (5e-5, three epochs, the last weights), and for ten epochs at 5e-5 and at 2e-4,
-of which the epoch with the best validation metric is kept (`--trainers` chooses some of the three). `trainer-best` in the table is
-the best of those that were run by that metric; its seconds are those of all. Numbers are learnt as they are, several labels are predicted from 50% on: the Trainer has
-no other way. Metrics are computed by the same code for both. Each run is a process of its own with one thread; its CPU-seconds
-are those of the whole process. Runs already in FILE are skipped. A folder needs train, validation and test files.
+of which the epoch with the best validation metric is kept (`--trainers` chooses some of the three). `trainer-best` in the table
+is the best of those that were run by that metric; its seconds are those of all. Numbers are learnt as they are, several labels
+are predicted from 50% on: the Trainer has no other way. Metrics are computed by the same code for both. Each run is a process of
+its own with one thread; its CPU-seconds are those of the whole process. Runs already in FILE are skipped. A folder needs train,
+validation and test files.
 """
 
 import argparse

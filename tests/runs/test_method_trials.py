@@ -14,7 +14,7 @@ from finewright.data.dataset import Dataset
 from finewright.data.splits import Example
 from finewright.models import pooling
 from finewright.planning.candidates import SMALL_MODEL, DataSize, is_worth_trying, order_by_data, tried_methods
-from finewright.planning.defaults import PAIR_STEPS
+from finewright.planning.defaults import PAIR_STEPS, Decisions
 from finewright.runs import method_trials, stages
 from finewright.runs.method_trials import Trial
 from finewright.tasks.measures import Metric
@@ -164,6 +164,26 @@ def test_a_run_trains_the_best_and_says_why(tmp_path):
     assert "held out" in choice["reason"]
     assert choice["reason"].startswith("contrastive was no worse than the frozen features on rows held out of the")
     assert [one.code for one in notices if getattr(one, "code", "") == "trial"] == ["trial"] * 2, "one trial, and its outcome"
+
+
+@pytest.mark.parametrize(("is_tight", "expected"), [(False, "full: suits the rows"), (True, "lora: near full")])
+def test_the_reason_for_a_method_names_it_and_is_that_of_the_one_that_fits(monkeypatch, is_tight, expected):
+    full, lora = (methods.build_method(name, {}) for name in ("full", "lora"))
+    said = []
+    schedule = SimpleNamespace(fits=True, warnings=[], as_json=dict, sentence=str)
+    planned = SimpleNamespace(method=lora if is_tight else full, training_plan=schedule, choices=Decisions())
+    monkeypatch.setattr(stages.method_plan, "select_method", lambda *args, **kwargs: (planned, {}))
+    monkeypatch.setattr(stages, "_record_open_options", lambda *args, **kwargs: None)
+    context = SimpleNamespace(
+        request=None,
+        settings=None,
+        folder=SimpleNamespace(earlier=True),
+        decisions=Decisions(),
+        notify=lambda text, **kwargs: said.append((kwargs["code"], text)),
+        notify_all=lambda *args, **kwargs: None,
+    )
+    stages.choose_plan(context, plan_one=lambda method: planned, candidates=(full, lora), tried="suits the rows")  # pyrefly: ignore
+    assert [text.startswith(expected) for code, text in said if code == "trial"] == [True]
 
 
 def test_others_are_tried_where_the_first_is_worse_than_the_frozen_features(tmp_path, monkeypatch):

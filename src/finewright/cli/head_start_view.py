@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from finewright.runs.schema import RunResult
-from finewright.runs.split_metrics import SplitMetrics
+    from finewright.runs.split_metrics import SplitMetrics
 
 
 def start_metrics(result: "RunResult") -> "SplitMetrics | None":

@@ -18,7 +18,16 @@ _RESULTS = (
     "peak_memory_bytes",
     "artifact_bytes",
 )
-_METRICS_LEFT_OUT = ("worst_mistakes", "confusion", "per_class", "per_label")
+_METRICS_LEFT_OUT = (
+    "worst_mistakes",
+    "confusion",
+    "confusions",
+    "levels",
+    "per_class",
+    "per_label",
+    "per_type",
+    "type_confusion",
+)
 """Too long for a line; each run shows its own."""
 
 Pair = tuple[Any, Any]

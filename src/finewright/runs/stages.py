@@ -254,11 +254,12 @@ def choose_plan(
     method, training_plan = planned.method, planned.training_plan
     decisions = Decisions([*context.decisions.made])
     if len(candidates) > 1:
-        reason = tried if tried and method is candidates[0] else method.preference_reason or "the first method that fits"
+        is_first = bool(tried) and method is candidates[0]
+        reason = tried if is_first else method.preference_reason or "the first method that fits"
         decisions.note("method", method.name(), reason if training_plan.fits else "the preferred one; none fits")
-        if tried:
-            context.notify(reason, code="trial")
-        else:
+        if tried and training_plan.fits:
+            context.notify(reason if reason.startswith(method.name()) else f"{method.name()}: {reason}", code="trial")
+        if not is_first:
             context.notify_all(method_plan.describe_left_out(preferred_to=method if training_plan.fits else None))
     decisions.made += planned.choices.made
     _record_open_options(decisions, settings=settings, training_plan=training_plan)

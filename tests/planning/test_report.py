@@ -116,12 +116,12 @@ def test_trials_of_few_rows_are_planned(tmp_path):
     tiny.folder(tmp_path / "bert", kind="bert")
     tiny.tickets(tmp_path / "tickets.csv", count=40)
     found = api.plan(tmp_path / "tickets.csv", model=tmp_path / "bert")
-    assert found.trials.methods == ["contrastive", "lora", "freeze"]
+    assert found.trials.methods == ["contrastive", "full", "freeze"]
     costs = {entry.method.name(): entry.training_plan.plan.seconds for entry in found.entries}
     assert found.trials.seconds == pytest.approx(costs["contrastive"])
     said = found.trials.describe()
     assert said.startswith("so few rows decide themselves: contrastive is tried on held-out rows, in about ")
-    assert said.endswith("; lora and freeze if it is worse than the frozen features")
+    assert said.endswith("; full and freeze if it is worse than the frozen features")
     assert found.as_json()["trials"]["methods"] == found.trials.methods
     assert found.entries[0].training_plan.plan.head_parameters == 2 * 32 + 2
 

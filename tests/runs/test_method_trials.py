@@ -21,6 +21,7 @@ from finewright.tasks.measures import Metric
 from support import tiny
 
 ACCURACY = Metric("accuracy", is_share=True)
+SIZE = DataSize(num_rows=400, num_validation=40, embeds_texts=True, total_parameters=10_000_000)
 
 
 def dataset(labels):
@@ -106,7 +107,7 @@ def test_trials_start_the_head_as_the_run_does(tmp_path, monkeypatch, start, exp
 
     monkeypatch.setattr(method_trials.head_start, "start_from_probe", counted)
     options = {"training.max_steps": 2, "training.num_threads": 1, "training.head_start": start}
-    monkeypatch.setattr(stages, "tried_methods", lambda _, **__: [methods.build_method(name, {}) for name in ("lora", "full")])
+    monkeypatch.setattr(stages, "tried_methods", lambda *_: [methods.build_method(name, {}) for name in ("lora", "full")])
     api.train(tmp_path / "tickets.csv", model=tmp_path / "base", output_dir=tmp_path / "run", options=options)
     assert len(started) - (start == "auto") == expected, "two trials of two methods, and the run itself"
 
@@ -119,12 +120,16 @@ def test_the_reason_names_everything_that_was_tried():
 
 def test_every_tried_method_can_be_built():
     candidates = [methods.build_method(name, {}) for name in methods.method_names()]
-    tried = tried_methods(candidates, embeds_texts=True)
-    assert {method.name() for method in tried} == {"lora", "freeze", "contrastive"}
+    tried = tried_methods(candidates, SIZE)
+    assert {method.name() for method in tried} == {"full", "freeze", "contrastive"}
     assert tried[0].name() == "contrastive", "what suits few rows comes first"
     assert next(method for method in tried if method.name() == "freeze").num_layers == 0
-    others = tried_methods(candidates, embeds_texts=False)
-    assert {method.name() for method in others} == {"lora", "freeze"}, "no decoder that only continues texts"
+    others = tried_methods(candidates, replace(SIZE, embeds_texts=False))
+    assert {method.name() for method in others} == {"full", "freeze"}, "no decoder that only continues texts, no pairs"
+    large = tried_methods(candidates, replace(SIZE, total_parameters=SMALL_MODEL + 1))
+    assert {method.name() for method in large} == {"lora", "freeze", "contrastive"}, "adapters for a large model"
+    without = tried_methods([one for one in candidates if one.name() != "full"], SIZE)
+    assert {method.name() for method in without} == {"lora", "freeze", "contrastive"}
 
 
 @pytest.mark.parametrize(
@@ -194,7 +199,7 @@ def test_others_are_tried_where_the_first_is_worse_than_the_frozen_features(tmp_
     run = api.train(tmp_path / "tickets.csv", model=tmp_path / "base", output_dir=tmp_path / "run", options=options)
     config = json.loads(run.folder.config.read_text())
     reason = next(choice["reason"] for choice in config["choices"] if choice["option"] == "method")
-    for name in ("contrastive", "frozen features", "lora", "freeze (num_layers=0)"):
+    for name in ("contrastive", "frozen features", "full", "freeze (num_layers=0)"):
         assert name in reason
 
 
@@ -241,9 +246,6 @@ def test_the_only_row_of_a_label_is_always_trained_on():
     parts = method_trials.split_rows(data, task_of(data))
     assert all(12 in chosen and 12 not in left_out for chosen, left_out in parts)
     assert sorted(row for _, left_out in parts for row in left_out) == list(range(12))
-
-
-SIZE = DataSize(num_rows=400, num_validation=40, embeds_texts=True, total_parameters=10_000_000)
 
 
 @pytest.mark.parametrize(

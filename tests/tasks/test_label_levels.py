@@ -16,6 +16,9 @@ LABELS = ("phones > cases", "phones > chargers", "toys > cars", "toys")
         (["a/b", "a/c", "d/e"], "/"),
         (["a::b::c", "a::b::d", "e::f::g"], "::"),
         (["yes", "no", "n/a"], ""),
+        (["01/02/2020", "01/03/2020", "02/02/2020"], ""),
+        (["a > b/c", "d > b/c", "e > f/g", "h > b/i"], ""),
+        (["a/b > x", "a/b > y", "c/d > x"], " > "),
         (["n/a", "w/o"], ""),  # no two of them share the first level
         (["a/b", "a/c"], ""),  # all of them share it
         (["a > ", "a > b", "c > d"], ""),  # a part is empty

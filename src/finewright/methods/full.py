@@ -14,6 +14,7 @@ class Full(Method):
 
     summary: ClassVar[str] = "all weights are trained"
     preference: ClassVar[int] = 20
+    trial_options: ClassVar[dict[str, Any] | None] = {}
     suits_small_models: ClassVar[bool] = True
     probe_steps: ClassVar[int] = 250
     learning_rate: ClassVar[float] = 1e-4

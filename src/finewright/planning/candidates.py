@@ -118,7 +118,8 @@ def _is_small_data(task: "Task", num_rows: int) -> bool:
 
 @dataclass(frozen=True)
 class DataSize:
-    """What the order of methods depends on. `embeds_texts`: as in `pooling.embeds_texts`. `total_parameters`: of the model."""
+    """What the order of methods depends on. `embeds_texts`: as in `pooling.embeds_texts`, and rows are single texts: of pairs the
+    label is a relation, and pairs with one label are not alike. `total_parameters`: of the model."""
 
     num_rows: int
     num_validation: int
@@ -150,11 +151,17 @@ def order_by_data(candidates: Sequence[Method], task: "Task", size: DataSize) ->
     return (first, *(method for method in candidates if method is not first)), reason
 
 
-def tried_methods(candidates: Sequence[Method], *, embeds_texts: bool) -> list[Method]:
+def tried_methods(candidates: Sequence[Method], size: DataSize) -> list[Method]:
     """Return the candidates that suit small data, each with the options of a trial: those that suit few rows come first.
 
-    `embeds_texts`: as in `pooling.embeds_texts`. Methods that draw texts together made other models worse (decision 30).
+    Methods that draw texts together made models worse that do not embed texts (decision 30). A small model is trained whole where
+    that is possible, not with adapters (decision 33).
     """
-    suiting = [one for one in candidates if one.trial_options is not None and (embeds_texts or one.objective == "task")]
+    suiting = [one for one in candidates if one.trial_options is not None and (size.embeds_texts or one.objective == "task")]
+    whole = [one for one in suiting if one.suits_small_models]
+    if whole and size.total_parameters <= SMALL_MODEL:
+        suiting = [one for one in suiting if one.saves != "adapter"]
+    else:
+        suiting = [one for one in suiting if one not in whole]
     tried = [method.model_copy(update=dict(method.trial_options or {})) for method in suiting]
     return sorted(tried, key=lambda method: not method.suits_few_rows)

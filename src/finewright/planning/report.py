@@ -148,14 +148,16 @@ def plan_methods(
     ]
     entries.sort(key=lambda entry: (not entry.training_plan.fits, entry.method.weights == "random", entry.method.preference))
     recommended, reason = _recommend(entries)
-    num_rows, num_validation = (0, 0) if source is None else (len(texts.training), len(texts.validation))
-    size = DataSize(num_rows, num_validation, _embeds_texts(model), entries[0].training_plan.plan.total_parameters)
+    rows = [] if source is None else datasets.read(source, options=settings.data, row_kind=type(task).row_kind).train
+    num_validation = 0 if source is None else len(texts.validation)
+    embeds_texts = not any(row.pair is not None for row in rows[:1]) and _embeds_texts(model)
+    size = DataSize(len(rows), num_validation, embeds_texts, entries[0].training_plan.plan.total_parameters)
     fitting = [entry.method for entry in entries if entry.training_plan.fits and entry.method.weights != "random"]
     ordered, suits = order_by_data(fitting, task, size)
     if suits:
         recommended, reason = ordered[0].name(), suits
         entries.sort(key=lambda entry: entry.method is not ordered[0])
-    trials = None if suits else _plan_trials(entries, task, num_rows=num_rows, embeds_texts=size.embeds_texts)
+    trials = None if suits else _plan_trials(entries, task, size)
     return PlanReport(entries, recommended, reason, budget, notes, name, findings, trials, example)
 
 
@@ -164,11 +166,11 @@ def _embeds_texts(model: hub.ModelSource) -> bool:
     return pooling.embeds_texts(model.path, config, is_causal=architectures.architecture_of(config).is_causal)
 
 
-def _plan_trials(entries: Sequence[PlannedMethod], task: Task, *, num_rows: int, embeds_texts: bool) -> PlannedTrials | None:
+def _plan_trials(entries: Sequence[PlannedMethod], task: Task, size: DataSize) -> PlannedTrials | None:
     """Return what `auto` tries; both halves together take about as long as a run of the method."""
     fitting = [entry for entry in entries if entry.training_plan.fits]
-    tried = tried_methods([entry.method for entry in fitting], embeds_texts=embeds_texts)
-    if len(tried) < 2 or not is_worth_trying([entry.method for entry in fitting], task, num_rows=num_rows):
+    tried = tried_methods([entry.method for entry in fitting], size)
+    if len(tried) < 2 or not is_worth_trying([entry.method for entry in fitting], task, num_rows=size.num_rows):
         return None
     seconds = {entry.method.name(): entry.training_plan.plan.seconds for entry in fitting}
     first = tried[0]

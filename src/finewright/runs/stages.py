@@ -205,7 +205,8 @@ def measure_size(source: hub.ModelSource, dataset: Dataset, task: Task) -> DataS
     """Return the numbers of rows, and what of the model decides which method suits them."""
     config = meta.load_saved_config(source.path)
     is_causal = architectures.architecture_of(config).is_causal
-    embeds_texts = pooling.embeds_texts(source.path, config, is_causal=is_causal)
+    are_pairs = any(row.pair is not None for row in dataset.train[:1])
+    embeds_texts = not are_pairs and pooling.embeds_texts(source.path, config, is_causal=is_causal)
     total_parameters = meta.meta_model(source, head_spec=task.head_spec, tokenizer=False).total_parameters
     return DataSize(len(dataset.train), len(dataset.validation), embeds_texts, total_parameters)
 
@@ -225,9 +226,7 @@ def try_methods(context: RunContext, dataset: Dataset, task: Task, *, cache: Dat
         return ready.model, ready.base
 
     candidates, trials = methods_for_task(context.request.candidates, type(task)), []
-    config = meta.load_saved_config(source.path)
-    is_causal = architectures.architecture_of(config).is_causal
-    for method in tried_methods(candidates, embeds_texts=pooling.embeds_texts(source.path, config, is_causal=is_causal)):
+    for method in tried_methods(candidates, measure_size(source, dataset, task)):
         context.notify(f"trying {method.name()} on held-out training rows", code="trial")
         try:
             with context.stop.at_once(), preserving_random_state(torch.device(context.machine.device)):

@@ -20,14 +20,15 @@ LEAST_SHARE = 0.8
 def find_separator(labels: Sequence[str]) -> str:
     """Return what separates the levels of labels; empty if they have none.
 
-    Most labels have it, no part is empty, and there are fewer labels of the first level than labels: some share one.
+    Most labels have it, no part is empty or a number, as those of dates are, and there are fewer labels of the first level than
+    labels: some share one.
     """
     for separator in SEPARATORS:
-        parts = [label.split(separator) for label in labels]
-        having = [own for own in parts if len(own) > 1]
-        if len(having) >= max(2, LEAST_SHARE * len(labels)) and all(one.strip() for own in parts for one in own):
-            first = {own[0].strip() for own in parts}
-            return separator if 1 < len(first) < len(labels) else ""
+        parts = [[one.strip() for one in label.split(separator)] for label in labels]
+        num_having = sum(len(own) > 1 for own in parts)
+        are_names = all(one and not one.isdigit() for own in parts for one in own)
+        if num_having >= max(2, LEAST_SHARE * len(labels)) and are_names and 1 < len({own[0] for own in parts}) < len(labels):
+            return separator
     return ""
 
 

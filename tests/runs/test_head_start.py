@@ -14,7 +14,7 @@ from finewright.cli import result_card
 from finewright.core import events as run_events
 from finewright.core import interrupts
 from finewright.inference import scoring
-from finewright.planning import plan
+from finewright.planning import candidates
 from finewright.runs import fingerprint, pipeline, schema
 from finewright.tasks.head_weights import HeadNotFitted
 from finewright.tasks.text_classification import TextClassification
@@ -36,7 +36,7 @@ def place(tmp_path_factory):
 @pytest.fixture(autouse=True)
 def few_rows_decide(monkeypatch):
     """The tests have few validation rows."""
-    monkeypatch.setattr(plan, "LEAST_DECIDING_ROWS", 1)
+    monkeypatch.setattr(candidates, "LEAST_DECIDING_ROWS", 1)
 
 
 def result_of(folder):

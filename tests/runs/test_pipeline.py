@@ -12,7 +12,7 @@ from finewright.core import events as run_events
 from finewright.core.config import RunConfig, build_options
 from finewright.core.errors import ExitCode, UserError
 from finewright.inference import scoring
-from finewright.planning import plan
+from finewright.planning import candidates
 from finewright.runs import schema, verify
 from finewright.runs.checkpoint_manager import CheckpointManager
 from finewright.runs.pipeline import train
@@ -138,7 +138,7 @@ def test_a_learning_rate_outside_the_range_is_warned_about(place, tmp_path):
 
 
 def test_early_stopping(place, tmp_path, monkeypatch):
-    monkeypatch.setattr(plan, "LEAST_DECIDING_ROWS", 1)
+    monkeypatch.setattr(candidates, "LEAST_DECIDING_ROWS", 1)
     events = []
     extra = {"max_steps": 0, "epochs": 40, "learning_rate": 1e-12, "early_stopping_patience": 2}
     go(place, tmp_path / "run", on_event=events.append, **extra)

@@ -15,8 +15,7 @@ from finewright.methods.base import Method
 from finewright.models import acceleration
 from finewright.models.meta import BaseNetwork
 from finewright.models.prepared import PreparedModel
-from finewright.planning import defaults, estimator, optimizations
-from finewright.planning.candidates import LEAST_DECIDING_ROWS
+from finewright.planning import candidates, defaults, estimator, optimizations
 from finewright.planning.estimator import CostEstimate, Workload
 from finewright.planning.hardware_rates import HardwareRates
 from finewright.planning.optimizations import Optimizations, SplitLengths
@@ -178,7 +177,7 @@ def plan_training(
     warnings += _few_rows(updates, num_rows=len(training), least=task.least_rows_per_update)
     schedule = _training_schedule(options, updates, lr=lr, evaluate_every=every, patience=patience)
     knows = start == "probe" or (task.evaluates_start and method.weights != "random")
-    schedule = replace(schedule, evaluates_start=knows and len(scored) >= LEAST_DECIDING_ROWS)
+    schedule = replace(schedule, evaluates_start=knows and len(scored) >= candidates.LEAST_DECIDING_ROWS)
     chosen = optimizations.choose_optimizations(
         prepared_model, options=options, texts=texts, schedule=schedule, memory_bytes=budget.num_bytes
     )

@@ -8,7 +8,7 @@ from finewright.data.packing import EncodedSplit
 from finewright.inference import scoring
 from finewright.models.head_start import HeadLayers
 from finewright.models.prepared import PreparedModel
-from finewright.planning.candidates import LEAST_DECIDING_ROWS
+from finewright.planning import candidates
 from finewright.planning.method_plan import Splits
 from finewright.runs import before_training
 from finewright.runs.context import RunContext
@@ -46,7 +46,9 @@ def start_head(
             described += "" if fitted.described else f", C = {fitted.strength:g}"
             context.notify(f"head: starts as {described}, fitted in {fitted.seconds:.1f} s", code="head")
     probe = progress.probe
-    is_own = before_training.starts_as_trained(selected, ready) and len(splits["validation"].ids) >= LEAST_DECIDING_ROWS
+    is_own = (
+        before_training.starts_as_trained(selected, ready) and len(splits["validation"].ids) >= candidates.LEAST_DECIDING_ROWS
+    )
     return replace(
         ready.schedule,
         # a head that was trained may be better than what training makes of it, as a fitted one

@@ -164,3 +164,21 @@ def test_a_baseline_of_numbers_is_not_advised_to_take_more_epochs(steps, advice)
     one = result().model_copy(update={"steps": steps})
     (line, *_) = number_view.compare_numbers(one, SplitMetrics.model_validate(measured))
     assert line.endswith(f"(RMSE 2); {advice}")
+
+
+def test_of_very_many_labels_the_weakest_one_is_named_with_its_most_frequent_confusion():
+    classes = {f"label {number}": {"f1": 1.0, "recall": 1.0, "num_rows": 8} for number in range(3)}
+    classes["label 1"] |= {"recall": 0.25}
+    values = {
+        "num_rows": 24,
+        "loss": 1.0,
+        "accuracy": 0.7,
+        "accuracy_ci95": (0.5, 0.9),
+        "macro_f1": 0.7,
+        "majority_accuracy": 0.3,
+    }
+    listed = [{"label": "label 1", "predicted": "label 2", "num_rows": 6}]
+    one = ClassificationMetrics.model_validate(values | {"per_class": classes, "confusions": listed})
+    weakest = "weakest label: label 1, 2 of 8 found"
+    assert result_card.describe_weakest_label(one) == f"{weakest}, most often taken for label 2"
+    assert result_card.describe_weakest_label(one.model_copy(update={"confusions": []})) == weakest

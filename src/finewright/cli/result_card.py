@@ -216,18 +216,26 @@ def describe_missing_rows(result: RunResult) -> str:
 
 def describe_weakest_label(measured: ClassificationMetrics) -> str:
     """Name the label that is found least often, and what it is taken for; empty if every label is found always."""
-    labels = list(measured.per_class)
-    known = [label for label in labels if measured.per_class[label].num_rows >= LEAST_ROWS]
-    if len(labels) < 2 or not known or len(measured.confusion) != len(labels):
+    known = [label for label, own in measured.per_class.items() if own.num_rows >= LEAST_ROWS]
+    if len(measured.per_class) < 2 or not known:
         return ""
     weakest = min(known, key=lambda label: measured.per_class[label].recall)
-    row = measured.confusion[labels.index(weakest)]
-    found, total = row[labels.index(weakest)], sum(row)
-    if found == total:
+    own = measured.per_class[weakest]
+    found = round(own.recall * own.num_rows)
+    if found == own.num_rows:
         return ""
-    others: Sequence[int] = [0 if label == weakest else count for label, count in zip(labels, row, strict=True)]
-    taken = labels[others.index(max(others))]
-    return f"weakest label: {weakest}, {found} of {total} found, most often taken for {taken}"
+    taken = _most_taken_for(measured, weakest)
+    return f"weakest label: {weakest}, {found} of {own.num_rows} found" + (f", most often taken for {taken}" if taken else "")
+
+
+def _most_taken_for(measured: ClassificationMetrics, label: str) -> str:
+    """Return what a label is most often taken for; empty if that is not kept, as of the rarer confusions of very many labels."""
+    labels = list(measured.per_class)
+    if len(measured.confusion) != len(labels):
+        return next((one.predicted for one in measured.confusions if one.label == label), "")
+    row = measured.confusion[labels.index(label)]
+    others: Sequence[int] = [0 if name == label else count for name, count in zip(labels, row, strict=True)]
+    return labels[others.index(max(others))]
 
 
 def describe_levels(levels: Sequence[Mapping[str, Any]]) -> str:

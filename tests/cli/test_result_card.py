@@ -144,8 +144,9 @@ def test_a_baseline_has_no_peak_memory():
 
 
 def test_no_label_is_weakest_when_all_are_found():
-    one = split().model_copy(update={"confusion": [[4, 0, 0], [0, 8, 0], [0, 0, 1]]})
-    assert result_card.describe_weakest_label(one) == ""
+    one = split()
+    found = {name: own.model_copy(update={"recall": 1.0}) for name, own in one.per_class.items()}
+    assert result_card.describe_weakest_label(one.model_copy(update={"per_class": found})) == ""
 
 
 def test_what_nothing_was_measured_on_is_said():

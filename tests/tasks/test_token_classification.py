@@ -315,6 +315,8 @@ def test_types_are_confused_by_the_words_that_entities_share():
     truth = [["B-X", "I-X", "O", "B-Y"], ["B-Y", "O"], ["O", "O"]]
     guess = [["B-Y", "I-Y", "O", "O"], ["B-Y", "I-Y"], ["O", "B-X"]]
     assert entity_metrics.confuse_types(truth, guess) == {"X": {"Y": 1}, "Y": {"Y": 1, "none": 1}, "none": {"X": 1}}
+    own = entity_metrics.confuse_types([["B-none", "O"]], [["B-none", "B-none"]])
+    assert own == {"none": {"none (type)": 1}, "none (type)": {"none (type)": 1}}, "a type of this name is kept apart"
 
 
 def test_confused_types_are_arranged_as_a_matrix_with_none_last():

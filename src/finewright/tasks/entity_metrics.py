@@ -88,17 +88,22 @@ def confuse_types(labelled: Sequence[Sequence[str]], predicted: Sequence[Sequenc
     """Return, for each type, as which types its entities were predicted: each as the one that shares most words with it.
 
     `none` stands for no entity: as a predicted type for entities that were missed, as a labelled one for predicted entities that
-    share no word with any. Whether the bounds are right does not count here.
+    share no word with any; a type of this name is `none (type)`. Whether the bounds are right does not count here.
     """
     counts: dict[str, Counter[str]] = defaultdict(Counter)
     for truth, guess in zip(labelled, predicted, strict=True):
         one, other = find_entities(truth), find_entities(guess)
         for entity in one:
             shared = [(_count_shared(entity, found), found.label) for found in other]
-            most, name = max(shared, default=(0, NO_TYPE))
-            counts[entity.label][name if most else NO_TYPE] += 1
-        counts[NO_TYPE].update(found.label for found in other if not any(_count_shared(entity, found) for entity in one))
+            most, name = max(shared, default=(0, ""))
+            counts[_name_type(entity.label)][_name_type(name) if most else NO_TYPE] += 1
+        invented = [found for found in other if not any(_count_shared(entity, found) for entity in one)]
+        counts[NO_TYPE].update(_name_type(found.label) for found in invented)
     return {label: dict(sorted(counts[label].items())) for label in sorted(counts) if counts[label]}
+
+
+def _name_type(label: str) -> str:
+    return f"{label} (type)" if label == NO_TYPE else label
 
 
 def arrange_confusion(

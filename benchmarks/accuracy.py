@@ -21,7 +21,6 @@ import argparse
 import itertools
 import json
 import random
-import resource
 import subprocess
 import sys
 import tempfile
@@ -31,7 +30,7 @@ from typing import Any
 
 import accuracy_table
 from accuracy_contestants import CONTESTANTS, WITHOUT_MODEL
-from children import cell
+from children import cell, cpu_seconds
 from drawn_rows import PER_LABEL, VALIDATION_ROWS, Rows, draw_number, first_of_each_label, read_splits, write_splits
 from finewright_runs import append_line, read_lines
 
@@ -102,16 +101,10 @@ def run_one(key: dict[str, Any], data: Path, model: str, arguments: argparse.Nam
         told = {"method": key["method"], "folder": place, "model": str(resolve_model(model).path) if model else ""}
         told |= {"seed": key["seed"], "setfit_steps": arguments.setfit_steps}
         python = arguments.setfit_python if key["method"] == "setfit" else sys.executable
-        before = _cpu_seconds()
+        before = cpu_seconds()
         found = cell(SCRIPT, [json.dumps(told)], store=nothing_kept, python=python)
     counts = {f"{name}_rows": len(rows) for name, rows in splits.items()}
-    return {"cpu_seconds": round(_cpu_seconds() - before, 2), **counts, **found}
-
-
-def _cpu_seconds() -> float:
-    """Of all children that have ended."""
-    used = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return used.ru_utime + used.ru_stime
+    return {"cpu_seconds": round(cpu_seconds() - before, 2), **counts, **found}
 
 
 def read_filter(text: str) -> dict[str, set[str]]:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import resource
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -19,3 +20,9 @@ def cell(script: str, words: Sequence[str], *, store: str, threads: int = 1, pyt
     told = json.loads(outcome.stdout.splitlines()[-1])
     print(json.dumps(told), file=sys.stderr, flush=True)
     return told
+
+
+def cpu_seconds() -> float:
+    """Of all children that have ended."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime

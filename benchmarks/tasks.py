@@ -16,14 +16,13 @@ validation and test files.
 import argparse
 import itertools
 import json
-import resource
 import statistics
 import tempfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from children import cell
+from children import cell, cpu_seconds
 from finewright_runs import append_line, read_lines
 
 PACKAGED = ("matches", "topics", "reviews", "entities")
@@ -67,6 +66,7 @@ def run_trainer(told: Told) -> Told:
     """Train all weights with the Trainer, by the examples of transformers."""
     import torch
     import transformers
+    from trainer_baseline import give_padding
 
     torch.set_num_threads(1)
     transformers.set_seed(told["seed"])
@@ -116,13 +116,6 @@ def run_trainer(told: Told) -> Told:
     return found | keep_numbers({split: measure(of_split, split) for split, of_split in scores.items()})
 
 
-def give_padding(tokenizer: Any, network: Any) -> None:
-    """Decoders have no padding token; the Trainer cannot do without one."""
-    if tokenizer.pad_token is None:
-        tokenizer.pad_token = tokenizer.eos_token
-        network.config.pad_token_id = tokenizer.pad_token_id
-
-
 def encode(task: Any, tokenizer: Any, examples: list[Any]) -> Told:
     """Rows for the Trainer, the targets for our metrics, and for words which tokens have a target."""
     if task.reads != "pooled":
@@ -162,15 +155,10 @@ def run_all(arguments: argparse.Namespace) -> None:
         if tuple(key.values()) in done:
             continue
         told = {"source": source, "model": str(resolve_model(model).path), "method": method, "seed": seed}
-        before = _cpu_seconds()
+        before = cpu_seconds()
         with tempfile.TemporaryDirectory() as nothing_kept:
             found = cell(__file__, ["--cell", json.dumps(told)], store=nothing_kept)
-        append_line(arguments.out, {**key, "cpu_seconds": round(_cpu_seconds() - before, 1), **found})
-
-
-def _cpu_seconds() -> float:
-    used = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return used.ru_utime + used.ru_stime
+        append_line(arguments.out, {**key, "cpu_seconds": round(cpu_seconds() - before, 1), **found})
 
 
 SHOWN = {

@@ -2,8 +2,6 @@
 
 import json
 import random
-import subprocess
-import sys
 from dataclasses import replace
 
 import numpy as np
@@ -24,6 +22,7 @@ from finewright.data.dataset import Dataset, read_dataset
 from finewright.data.splits import Example, split_into_folds
 from finewright.tasks import logistic_regression
 from finewright.tasks.calibration import compute_probabilities
+from support.clean_process import print_from_new_process
 
 WORDS = [
     "card",
@@ -208,8 +207,7 @@ def test_loading_and_scoring_need_neither_pytorch_nor_scikit_learn(tmp_path):
         f"baselines.load_model(Path({str(tmp_path)!r})).score(['card fee']); "
         "print(sorted({'torch', 'sklearn', 'scipy', 'transformers'} & set(sys.modules)))"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "[]"
+    assert print_from_new_process(code) == "[]"
 
 
 @pytest.mark.parametrize(

@@ -1,8 +1,6 @@
 """Ridge regressions for numbers: equal to scikit-learn's, before and after they were saved."""
 
 import json
-import subprocess
-import sys
 from dataclasses import replace
 
 import numpy as np
@@ -25,6 +23,7 @@ from finewright.models.head_spec import HeadSpec
 from finewright.tasks import ridge_regression
 from support import tiny
 from support.amounts import write_rows
+from support.clean_process import print_from_new_process
 
 TASK = "regression"
 
@@ -98,8 +97,7 @@ def test_loading_and_scoring_need_neither_pytorch_nor_scikit_learn(place, tmp_pa
         f"print(BaselinePredictor.load(Path({str(tmp_path)!r})).predict(['a tent'])[0]['value'] > 0, "
         "sorted({'torch', 'sklearn', 'scipy', 'transformers'} & set(sys.modules)))"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "True []"
+    assert print_from_new_process(code) == "True []"
 
 
 def test_pairs_have_the_features_of_pairs(tmp_path):

@@ -1,8 +1,6 @@
 """A regression on words tags as scikit-learn does, before and after it was saved, without scikit-learn and PyTorch."""
 
 import json
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -18,6 +16,7 @@ from finewright.core.errors import ExitCode, UserError
 from finewright.data.dataset import read_dataset
 from finewright.data.tagged_tokens import TextWithWords, make_tagged_text, split_words
 from finewright.tasks.calibration import compute_probabilities
+from support.clean_process import print_from_new_process
 
 TASK = "token-classification"
 TAGS = ("O", "B-X", "I-X", "B-Y", "I-Y")
@@ -152,5 +151,4 @@ def test_loading_and_tagging_need_neither_pytorch_nor_scikit_learn(tmp_path):
         f"print(BaselinePredictor.load(Path({str(tmp_path)!r})).predict(['pay 77 euros'])[0]['entities'][0]['text'], "
         "sorted({'torch', 'sklearn', 'scipy', 'transformers'} & set(sys.modules)))"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "77 euros []"
+    assert print_from_new_process(code) == "77 euros []"

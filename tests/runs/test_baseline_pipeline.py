@@ -2,8 +2,6 @@
 
 import itertools
 import json
-import subprocess
-import sys
 from types import SimpleNamespace
 
 import numpy as np
@@ -23,6 +21,7 @@ from finewright.runs import baseline_verify, request, schema
 from finewright.runs.folder import RunFolder, open_run
 from finewright.runs.schema import BaselinePlanFile, RunConfigFile, RunResult
 from support import tiny
+from support.clean_process import print_from_new_process
 
 
 @pytest.fixture(scope="module")
@@ -259,15 +258,13 @@ def test_training_and_predicting_with_words_load_no_pytorch(place, tmp_path):
         f"run = finewright.train({str(place / 'tickets.csv')!r}, method='bag-of-words', output_dir={str(tmp_path / 'run')!r}); "
         "print('torch' in sys.modules, 'transformers' in sys.modules)"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "False False"
+    assert print_from_new_process(code) == "False False"
     code = (
         "import sys, finewright; "
         f"finewright.load({str(tmp_path / 'run')!r}).predict(['a card']); "
         "print(sorted({'torch', 'transformers', 'sklearn', 'scipy', 'pyarrow'} & set(sys.modules)))"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "[]"
+    assert print_from_new_process(code) == "[]"
 
 
 def test_a_task_without_labels_is_refused(place, tmp_path, monkeypatch):

@@ -2,8 +2,6 @@
 
 import csv
 import json
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -17,6 +15,7 @@ from finewright.core.errors import UserError
 from finewright.core.events import Notice
 from finewright.data.dataset import read_dataset
 from finewright.sklearn import TokenClassifier
+from support.clean_process import print_from_new_process
 
 NAMES = ["Anna Berg", "Tom", "Ines Diaz", "Li"]
 PLACES = ["Oslo", "New York", "Bonn"]
@@ -127,8 +126,7 @@ def test_training_loads_no_pytorch(place, tmp_path):
         f"run = finewright.train({str(place / 'rows.jsonl')!r}, method='bag-of-words', output_dir={str(tmp_path / 'run')!r}); "
         "run.evaluate(); print('torch' in sys.modules, 'transformers' in sys.modules)"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "False False"
+    assert print_from_new_process(code) == "False False"
 
 
 def test_a_model_that_is_not_scikit_learns_is_not_finished(place, tmp_path, monkeypatch):

@@ -28,6 +28,7 @@ _HELPER_MODULES = (
     "saving",
     "similarity",
     "tagging",
+    "vocabulary_model",
     "word_window",
 )
 _ANSWER_MODULES = ("untuned", "few_shot", "nearest_answer")

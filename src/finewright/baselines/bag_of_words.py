@@ -5,17 +5,17 @@ Of pairs of texts the words of the first and of the second are different terms, 
 
 from collections import Counter
 from collections.abc import Sequence
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
 from finewright.baselines import regression, saving, word_window
-from finewright.baselines.base import Baseline, BaselineModel, FittedBaseline
+from finewright.baselines.base import Baseline, FittedBaseline
 from finewright.baselines.pair_features import NUM_SHARED, all_shared_words, find_input_terms, shared_words
 from finewright.baselines.regression import Candidate
 from finewright.baselines.saving import TOKEN_PATTERN, SavedBagOfWords
+from finewright.baselines.vocabulary_model import VocabularyModel
 from finewright.baselines.word_window import WordWindowModel
 from finewright.core.config import option
 from finewright.core.errors import ExitCode, UserError
@@ -27,30 +27,11 @@ if TYPE_CHECKING:
     from finewright.data.dataset import Dataset
 
 
-class BagOfWordsModel(BaselineModel):
+class BagOfWordsModel(VocabularyModel[SavedBagOfWords]):
     """A fitted bag of words. `tensors`: `idf` (F,), `coefficients` (K, F) and `intercept` (K,) for F words and phrases.
 
     The coefficients of one for pairs have `NUM_SHARED` more columns: those of `shared_words`.
     """
-
-    kind: ClassVar[str] = "bag-of-words"
-
-    def __init__(self, settings: SavedBagOfWords, tensors: dict[str, np.ndarray]) -> None:
-        self.settings, self.labels, self.task = settings, settings.labels, settings.task
-        self._tensors = tensors
-
-    @cached_property
-    def _columns(self) -> dict[str, int]:
-        return {term: column for column, term in enumerate(self.settings.vocabulary)}
-
-    @cached_property
-    def _weights_FK(self) -> np.ndarray:
-        return np.ascontiguousarray(self._tensors["coefficients"].T, dtype=np.float64)
-
-    @property
-    def num_parameters(self) -> int:
-        """Coefficients and intercepts."""
-        return int(self._tensors["coefficients"].size + self._tensors["intercept"].size)
 
     def score(self, texts: Sequence[TextInput]) -> np.ndarray:
         """Return what the task reads, float32, shape (N, C). A text without a known word gets the intercepts."""
@@ -76,10 +57,6 @@ class BagOfWordsModel(BaselineModel):
         weights = (np.log(frequencies) + np.float32(1)) * self._tensors["idf"][columns]
         weights = weights / np.sqrt(np.square(weights, dtype=np.float64).sum())
         return (self._weights_FK[columns] * weights[:, None]).sum(axis=0) + intercept
-
-    def save(self, folder: Path) -> None:
-        """Write vocabulary and settings as JSON, numbers as tensors."""
-        saving.write(folder, self.settings, self._tensors)
 
 
 class BagOfWords(Baseline):

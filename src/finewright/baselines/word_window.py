@@ -6,15 +6,15 @@ Shape suffixes: N texts, W words, C tags, K rows of coefficients, F features.
 """
 
 from collections.abc import Mapping, Sequence
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
 from finewright.baselines import regression, saving
-from finewright.baselines.base import BaselineModel, FittedBaseline
+from finewright.baselines.base import FittedBaseline
 from finewright.baselines.saving import WORDS_AROUND, SavedWordWindow
+from finewright.baselines.vocabulary_model import VocabularyModel
 from finewright.core.errors import ExitCode, UserError
 from finewright.core.units import counted
 from finewright.data.tagged_tokens import TaggedText, TextWithWords, as_tagged_text
@@ -33,28 +33,10 @@ TEXTS_AT_ONCE = 256
 """The scores of so many texts are one array, as wide as the longest of them."""
 
 
-class WordWindowModel(BaselineModel):
+class WordWindowModel(VocabularyModel[SavedWordWindow]):
     """A fitted regression on words. `tensors`: `coefficients` (K, F) and `intercept` (K,) for F features."""
 
-    kind: ClassVar[str] = "bag-of-words"
     texts_at_once: ClassVar[int] = TEXTS_AT_ONCE
-
-    def __init__(self, settings: SavedWordWindow, tensors: dict[str, np.ndarray]) -> None:
-        self.settings, self.labels, self.task = settings, settings.labels, settings.task
-        self._tensors = tensors
-
-    @cached_property
-    def _columns(self) -> dict[str, int]:
-        return {name: column for column, name in enumerate(self.settings.vocabulary)}
-
-    @cached_property
-    def _weights_FK(self) -> np.ndarray:
-        return np.ascontiguousarray(self._tensors["coefficients"].T, dtype=np.float64)
-
-    @property
-    def num_parameters(self) -> int:
-        """Coefficients and intercepts."""
-        return int(self._tensors["coefficients"].size + self._tensors["intercept"].size)
 
     def read_input(self, value: Any) -> str:
         """Return a text, with its words if JSON has them."""
@@ -84,10 +66,6 @@ class WordWindowModel(BaselineModel):
     def tag(self, texts: Sequence[TaggedText]) -> list[list[str]]:
         """Return the tags of the words of texts."""
         return [[self.labels[best] for best in self._score_words(text.tokens).argmax(axis=1)] for text in texts]
-
-    def save(self, folder: Path) -> None:
-        """Write features and settings as JSON, numbers as tensors."""
-        saving.write(folder, self.settings, self._tensors)
 
 
 def load(folder: Path) -> WordWindowModel:

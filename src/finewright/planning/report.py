@@ -17,10 +17,11 @@ from finewright.data import checks, tokenization
 from finewright.data.checks import Finding
 from finewright.data.dataset import DatasetCache, Source
 from finewright.methods.base import Method
-from finewright.models import architectures, default_model, hub, meta, pooling, quantization
+from finewright.models import default_model, hub, meta, quantization
 from finewright.planning import defaults, method_plan, plan
 from finewright.planning.advice import advise
 from finewright.planning.candidates import DataSize, is_worth_trying, methods_for_task, order_by_data, tried_methods
+from finewright.planning.data_size import measure_size
 from finewright.planning.method_plan import PlanningContext, plan_lengths
 from finewright.planning.optimizations import SplitLengths
 from finewright.planning.plan import MemoryBudget, TrainingPlan
@@ -147,23 +148,22 @@ def plan_methods(
         for method, one in made
     ]
     entries.sort(key=lambda entry: (not entry.training_plan.fits, entry.method.weights == "random", entry.method.preference))
-    recommended, reason = _recommend(entries)
     rows = [] if source is None else datasets.read(source, options=settings.data, row_kind=type(task).row_kind).train
     num_validation = 0 if source is None else len(texts.validation)
-    embeds_texts = not any(row.pair is not None for row in rows[:1]) and _embeds_texts(model)
-    size = DataSize(len(rows), num_validation, embeds_texts, entries[0].training_plan.plan.total_parameters)
-    fitting = [entry.method for entry in entries if entry.training_plan.fits and entry.method.weights != "random"]
-    ordered, suits = order_by_data(fitting, task, size)
-    if suits:
-        recommended, reason = ordered[0].name(), suits
-        entries.sort(key=lambda entry: entry.method is not ordered[0])
-    trials = None if suits else _plan_trials(entries, task, size)
+    total = entries[0].training_plan.plan.total_parameters
+    size = measure_size(model, rows, num_validation=num_validation, total_parameters=total)
+    recommended, reason, trials = _choose_first(entries, task, size)
     return PlanReport(entries, recommended, reason, budget, notes, name, findings, trials, example)
 
 
-def _embeds_texts(model: hub.ModelSource) -> bool:
-    config = meta.load_saved_config(model.path)
-    return pooling.embeds_texts(model.path, config, is_causal=architectures.architecture_of(config).is_causal)
+def _choose_first(entries: list[PlannedMethod], task: Task, size: DataSize) -> tuple[str, str, PlannedTrials | None]:
+    """Return what is recommended, why, and what `auto` tries; the method that suits the data is put first, in place."""
+    fitting = [entry.method for entry in entries if entry.training_plan.fits and entry.method.weights != "random"]
+    ordered, suits = order_by_data(fitting, task, size)
+    if not suits:
+        return *_recommend(entries), _plan_trials(entries, task, size)
+    entries.sort(key=lambda entry: entry.method is not ordered[0])
+    return ordered[0].name(), suits, None
 
 
 def _plan_trials(entries: Sequence[PlannedMethod], task: Task, size: DataSize) -> PlannedTrials | None:

@@ -22,20 +22,19 @@ from finewright.inference.predictor import Predictor
 from finewright.methods.base import Method
 from finewright.models import (
     acceleration,
-    architectures,
     default_model,
     dropout,
     head_init,
     hub,
     loading,
     meta,
-    pooling,
     prepared,
 )
 from finewright.models.meta import BaseNetwork
 from finewright.models.prepared import PreparedModel
 from finewright.planning import defaults, method_plan, plan
 from finewright.planning.candidates import DataSize, is_worth_trying, methods_for_task, order_by_data, tried_methods
+from finewright.planning.data_size import measure_size
 from finewright.planning.defaults import Decisions
 from finewright.planning.method_plan import MethodPlan, Splits
 from finewright.runs import (
@@ -163,9 +162,11 @@ def select_method(context: RunContext, dataset: Dataset, task: Task, *, cache: D
     candidates, tried = tuple(methods_for_task(context.request.candidates, type(task))), ""
     is_new = not (context.folder.earlier and context.folder.earlier.method)
     if is_new and len(candidates) > 1:
-        candidates, tried = order_by_data(candidates, task, measure_size(config_only, dataset, task))
-    if is_new and not tried and is_worth_trying(candidates, task, num_rows=len(dataset.train)):
-        candidates, tried = try_methods(context, dataset, task, cache=cache)
+        total = meta.meta_model(config_only, head_spec=task.head_spec, tokenizer=False).total_parameters
+        size = measure_size(config_only, dataset.train, num_validation=len(dataset.validation), total_parameters=total)
+        candidates, tried = order_by_data(candidates, task, size)
+        if not tried and is_worth_trying(candidates, task, num_rows=size.num_rows):
+            candidates, tried = try_methods(context, dataset, task, size=size, cache=cache)
     planned, decisions = choose_plan(context, plan_one=partial(plan_method, config_only), candidates=candidates, tried=tried)
     source = hub.resolve_model(settings.model, progress=context.report_download)
     if source.note:
@@ -201,17 +202,9 @@ def select_method(context: RunContext, dataset: Dataset, task: Task, *, cache: D
     return SelectedMethod(planned.dataset, task, planned, source, decisions, found)
 
 
-def measure_size(source: hub.ModelSource, dataset: Dataset, task: Task) -> DataSize:
-    """Return the numbers of rows, and what of the model decides which method suits them."""
-    config = meta.load_saved_config(source.path)
-    is_causal = architectures.architecture_of(config).is_causal
-    are_pairs = any(row.pair is not None for row in dataset.train[:1])
-    embeds_texts = not are_pairs and pooling.embeds_texts(source.path, config, is_causal=is_causal)
-    total_parameters = meta.meta_model(source, head_spec=task.head_spec, tokenizer=False).total_parameters
-    return DataSize(len(dataset.train), len(dataset.validation), embeds_texts, total_parameters)
-
-
-def try_methods(context: RunContext, dataset: Dataset, task: Task, *, cache: DatasetCache) -> tuple[tuple[Method, ...], str]:
+def try_methods(
+    context: RunContext, dataset: Dataset, task: Task, *, size: DataSize, cache: DatasetCache
+) -> tuple[tuple[Method, ...], str]:
     """Train the methods that suit small data on parts of it; return the candidates with the best one first, and the reason."""
     source = hub.resolve_model(context.settings.model, progress=context.report_download)
     quiet = replace(context, on_event=lambda event: None, meter=MemoryMeter(context.machine.device))
@@ -226,7 +219,7 @@ def try_methods(context: RunContext, dataset: Dataset, task: Task, *, cache: Dat
         return ready.model, ready.base
 
     candidates, trials = methods_for_task(context.request.candidates, type(task)), []
-    for method in tried_methods(candidates, measure_size(source, dataset, task)):
+    for method in tried_methods(candidates, size):
         context.notify(f"trying {method.name()} on held-out training rows", code="trial")
         try:
             with context.stop.at_once(), preserving_random_state(torch.device(context.machine.device)):

@@ -61,7 +61,7 @@ class ClassifiedRows:
     @classmethod
     def from_probabilities(cls, probabilities: np.ndarray, targets: Sequence[int] | np.ndarray) -> Self:
         """Reduce probabilities of shape (N, C)."""
-        targets_N = np.asarray(targets)
+        targets_N = np.asarray(targets, dtype=int)
         likelihood_N = probabilities[np.arange(len(targets_N)), targets_N]
         return cls(targets_N, probabilities.argmax(axis=1), probabilities.max(axis=1), likelihood_N)
 
@@ -116,8 +116,6 @@ def classification_metrics(
     probabilities: np.ndarray, targets: Sequence[int] | np.ndarray, *, labels: Sequence[str]
 ) -> dict[str, Any]:
     """Return the metrics of a split, JSON-ready, as `measure_rows` does; probabilities (N, C), targets (N,)."""
-    if len(targets) == 0:
-        raise ValueError("no rows to measure")
     return measure_rows(ClassifiedRows.from_probabilities(probabilities, targets), labels=labels)
 
 

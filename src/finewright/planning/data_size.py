@@ -1,0 +1,19 @@
+"""What of data and model decides the order in which `auto` takes methods."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from finewright.models import architectures, hub, meta, pooling
+from finewright.planning.candidates import DataSize
+
+if TYPE_CHECKING:
+    from finewright.data.splits import Example
+
+
+def measure_size(source: hub.ModelSource, train: "Sequence[Example]", *, num_validation: int, total_parameters: int) -> DataSize:
+    """Return the numbers of rows, and whether the model embeds what they consist of."""
+    config = meta.load_saved_config(source.path)
+    are_pairs = any(row.pair is not None for row in train[:1])
+    is_causal = architectures.architecture_of(config).is_causal
+    embeds_texts = not are_pairs and pooling.embeds_texts(source.path, config, is_causal=is_causal)
+    return DataSize(len(train), num_validation, embeds_texts, total_parameters)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from finewright.cli.generate import GENERATION_FLAGS, Device, Model, System, load_options
+from finewright.cli.generate import GENERATION_FLAGS, Device, Model, Precision, System, load_options
 from finewright.core.errors import UserError
 from finewright.core.interrupts import Interrupted
 
@@ -36,6 +36,7 @@ def chat(
     ] = None,
     system: System = None,
     device: Device = "auto",
+    precision: Precision = "auto",
 ) -> None:
     """Chat with a language model; standard input that is no terminal is answered line by line."""
     from finewright.cli.console import ErrorConsole
@@ -45,7 +46,7 @@ def chat(
     build_options(load_options(), flags)
     from finewright.inference.language_model import load_language_model
 
-    opened = load_language_model(model, device=device)
+    opened = load_language_model(model, device=device, precision=precision)
     if not opened.has_template:
         what = "the model has no chat template, so it cannot chat"
         raise UserError(what, where=model, fix=f"`finewright generate {model} PROMPT` continues a text")

@@ -1,9 +1,11 @@
 """The command `generate`: answers to prompts that are given one by one, in a file, or on standard input."""
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -15,6 +17,7 @@ if TYPE_CHECKING:
     from finewright.data.conversations import Conversation
     from finewright.data.readers.base import FileTable
     from finewright.inference.generation import Generation
+    from finewright.inference.language_model import LanguageModel
 
 STANDARD_INPUT = "-"
 
@@ -39,6 +42,10 @@ GENERATION_FLAGS = OptionFlags(load_group=load_options)
 Model = Annotated[str, typer.Argument(help="A run folder, an adapter, a model folder, a .gguf file, package:NAME or a hub id.")]
 System = Annotated[str | None, typer.Option("--system", metavar="TEXT", help="A system message before each prompt.")]
 Device = Annotated[str, typer.Option("--device", help="cpu, cuda, mps, or auto: a GPU if there is one.")]
+Precision = Annotated[
+    Literal["auto", "float32", "bfloat16"],
+    typer.Option("--precision", help="dtype of matrix products; auto: that of training where the hardware is fast in it."),
+]
 
 
 def register(app: typer.Typer) -> None:
@@ -72,6 +79,7 @@ def generate(
         Path | None, typer.Option("--schema", metavar="FILE", help="A JSON schema that every answer must fit.")
     ] = None,
     device: Device = "auto",
+    precision: Precision = "auto",
     as_json: Json = False,
 ) -> None:
     """Generate answers with a language model."""
@@ -87,7 +95,8 @@ def generate(
         if str(output) == STANDARD_INPUT:
             raise UserError("the answers go to standard output without -o", where="-o", fix="--json, or -o FILE")
         writers.check_output(output, _with_answers(rows, []), force=force)
-    answers = _generate(model, rows, options, system=system, raw=raw, device=device)
+    load = partial(_load, model, device=device, precision=precision)
+    answers = _generate(load, rows, options, system=system, raw=raw)
     from finewright.cli.console import ErrorConsole, print_json, write_text
     from finewright.cli.progress import print_wrapped
 
@@ -181,18 +190,23 @@ def _read_source(source: str | Path) -> PromptRows:
     return PromptRows(prompts, found.table, [*found.notes, *notes])
 
 
-def _generate(
-    model: str, rows: PromptRows, options: dict[str, Any], *, system: str | None, raw: bool, device: str
-) -> "list[Generation]":
-    from finewright.cli.console import ErrorConsole
-    from finewright.cli.predict import ScoringProgress
-    from finewright.cli.progress import print_wrapped
+def _load(model: str, *, device: str, precision: Precision) -> "LanguageModel":
     from finewright.core.imports import garbage_collection_paused
 
     with garbage_collection_paused():
         from finewright.inference.language_model import load_language_model
 
-        opened = load_language_model(model, device=device)
+        return load_language_model(model, device=device, precision=precision)
+
+
+def _generate(
+    load: Callable[[], "LanguageModel"], rows: PromptRows, options: dict[str, Any], *, system: str | None, raw: bool
+) -> "list[Generation]":
+    from finewright.cli.console import ErrorConsole
+    from finewright.cli.predict import ScoringProgress
+    from finewright.cli.progress import print_wrapped
+
+    opened = load()
     for note in [*rows.notes, *opened.notes]:
         print_wrapped(ErrorConsole(), note)
     with ScoringProgress(len(rows.prompts), doing="generating", noun="answers") as progress:

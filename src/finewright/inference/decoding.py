@@ -11,6 +11,8 @@ from typing import Any
 import torch
 
 from finewright.core.errors import UserError
+from finewright.inference import growing_cache
+from finewright.inference.bfloat16_copies import Bfloat16Copies
 
 _OWN_ATTENTION = "finewright"
 """How the names of this project's attention functions begin; they need packed rows and know no cache."""
@@ -23,10 +25,11 @@ def base_of(network: Any) -> Any:
 
 
 @contextlib.contextmanager
-def decoding_mode(network: Any) -> Iterator[None]:
+def decoding_mode(network: Any, *, copies: Bfloat16Copies | None = None) -> Iterator[None]:
     """Inside, the network is in evaluation mode with attention that knows a cache. Afterwards all is as it was.
 
-    Each module's training mode, the attention function and `use_cache` are restored, also after an error.
+    Each module's training mode, the attention function and `use_cache` are restored, also after an error. `copies`: read in
+    place of its matrices.
     """
     base = base_of(network)
     modes = [(module, module.training) for module in network.modules()]
@@ -35,7 +38,8 @@ def decoding_mode(network: Any) -> Iterator[None]:
         network.eval()
         if str(attention).startswith(_OWN_ATTENTION):
             base.set_attn_implementation(_choose_attention(base))
-        yield
+        with contextlib.nullcontext() if copies is None else copies.in_place():
+            yield
     finally:
         if base.config._attn_implementation != attention:
             base.set_attn_implementation(attention)
@@ -120,11 +124,9 @@ class Decoder:
                 layer.reorder_cache(index)
 
     def _new_cache(self) -> Any:
-        from transformers import DynamicCache
-
         if "past_key_values" not in self._takes:
             return None  # the whole text is read again for each token
-        return DynamicCache(config=self.base.config)
+        return growing_cache.make_cache(self.base.config, dtype=torch.bfloat16 if self._bfloat16 else None)
 
     def _forward(self, ids_BT: torch.Tensor, embedded_BTD: torch.Tensor | None, *, num_outputs: int = 1) -> torch.Tensor:
         """Return the outputs after the last tokens, shape (B, num_outputs, V)."""

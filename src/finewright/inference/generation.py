@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     import torch
 
     from finewright.inference.answer_schema import SchemaMatcher
+    from finewright.inference.bfloat16_copies import Bfloat16Copies
     from finewright.inference.decoding import Decoder
 
 CACHE_SHARE = 0.25
@@ -115,6 +116,7 @@ def generate_answers(  # noqa: PLR0913  a network, what it reads, and how
     options: GenerationOptions | None = None,
     end_ids: Sequence[int],
     bfloat16: bool = False,
+    copies: "Bfloat16Copies | None" = None,
     on_progress: OnProgress | None = None,
     stop_request: StopRequest | None = None,
 ) -> list[Generation]:
@@ -136,6 +138,8 @@ def generate_answers(  # noqa: PLR0913  a network, what it reads, and how
         Tokens that end an answer. Those of the network's own generation config are not looked at.
     bfloat16
         Run matrix products in bfloat16 (autocast).
+    copies
+        Those of the network's matrices in bfloat16; None makes them for this call.
     on_progress
         Called after each token of a batch.
     stop_request
@@ -168,7 +172,7 @@ def generate_answers(  # noqa: PLR0913  a network, what it reads, and how
         return found
 
     vocabulary = _make_vocabulary(tokenizer, options=options, end_ids=end_ids)
-    with decoding.decoding_mode(network):
+    with decoding.decoding_mode(network, copies=_make_copies(network, copies, bfloat16=bfloat16)):
         answers = _answer_in_batches(network, prompts, answer_batch, limits=limits)
     return [answers[number] for number in range(len(prompts))]
 
@@ -210,6 +214,7 @@ def stream_answer(
     options: GenerationOptions | None = None,
     end_ids: Sequence[int],
     bfloat16: bool = False,
+    copies: "Bfloat16Copies | None" = None,
 ) -> Generator[str, None, Generation]:
     """Yield the text of one answer while it is generated, in pieces of whole characters; return the `Generation`.
 
@@ -222,7 +227,7 @@ def stream_answer(
     vocabulary = _make_vocabulary(tokenizer, options=options, end_ids=end_ids)
     (answer,) = batch = _start_answers(tokenizer, [prompt], [0], limits=limits, options=options, vocabulary=vocabulary)
     pieces: list[str] = []
-    with decoding.decoding_mode(network):
+    with decoding.decoding_mode(network, copies=_make_copies(network, copies, bfloat16=bfloat16)):
         steps = _decode_batch(network, batch, options=options, ends=frozenset(end_ids), bfloat16=bfloat16, pieces=pieces)
         while oom.run_or_none(lambda: next(steps)) is not None:
             text = "".join(pieces)
@@ -232,6 +237,15 @@ def stream_answer(
             if answer.finish_reason:
                 return answer.as_generation()
     raise _out_of_memory(0, [prompt], limits)
+
+
+def _make_copies(network: Any, copies: "Bfloat16Copies | None", *, bfloat16: bool) -> "Bfloat16Copies | None":
+    """Return the copies that generation reads: those that were given, or new ones; None in float32."""
+    if copies is not None or not bfloat16:
+        return copies
+    from finewright.inference.bfloat16_copies import Bfloat16Copies
+
+    return Bfloat16Copies(network)
 
 
 def answer_limits(network: Any, prompts: Sequence[Sequence[int]], *, options: GenerationOptions) -> list[int]:

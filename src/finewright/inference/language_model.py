@@ -4,8 +4,9 @@ import contextlib
 import json
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from finewright import tasks
 from finewright.core import hardware
@@ -20,6 +21,10 @@ from finewright.inference.generation import Generation, GenerationOptions, OnPro
 from finewright.inference.model import choose_device
 from finewright.models import adapter_folder, hub
 
+if TYPE_CHECKING:
+    from finewright.inference.bfloat16_copies import Bfloat16Copies
+
+Precision = Literal["auto", "float32", "bfloat16"]
 SCORE_TOKENS = 1024
 """Tokens of a batch that is scored, padding included."""
 
@@ -39,17 +44,19 @@ class LanguageModel:
         tokenizer: Any,
         *,
         name: str,
+        bfloat16: bool = False,
         adapter_off: bool = False,
         open_base: Callable[[], Any] | None = None,
         notes: Sequence[str] = (),
     ) -> None:
         """Use a network of transformers or PEFT.
 
-        `adapter_off`: run the network inside PEFT's wrapper as if there were no adapter. `open_base`: loads the network that
-        this one was trained from; None if it is the wrapped one, or unknown. `notes`: for the user.
+        `bfloat16`: matrix products of generation run in it; `score` takes the network as it is. `adapter_off`: run the network
+        inside PEFT's wrapper as if there were no adapter. `open_base`: loads the network that this one was trained from; None if
+        it is the wrapped one, or unknown. `notes`: for the user.
         """
         self.network, self.tokenizer, self.name, self.notes = network, tokenizer, name, list(notes)
-        self._adapter_off, self._open_base = adapter_off, open_base
+        self.bfloat16, self._adapter_off, self._open_base = bfloat16, adapter_off, open_base
         self._end_ids, self._end_texts = chat_prompts.find_ends(tokenizer, self._inner)
         self._base: LanguageModel | None = None
 
@@ -89,8 +96,22 @@ class LanguageModel:
                 network = network.get_base_model()  # its layers are unchanged, and PEFT's switch would not take the prompt away
             else:
                 off = True
-            self._base = LanguageModel(network, self.tokenizer, name=f"base of {self.name}", adapter_off=off)
+            name = f"base of {self.name}"
+            self._base = LanguageModel(network, self.tokenizer, name=name, bfloat16=self.bfloat16, adapter_off=off)
         return self._base
+
+    @property
+    def _autocasts(self) -> bool:
+        """Whether products run in bfloat16 though weights are float32: on a CPU, see `_place`."""
+        return self.bfloat16 and self.device == "cpu"
+
+    @cached_property
+    def _copies(self) -> "Bfloat16Copies | None":
+        if not self._autocasts:
+            return None
+        from finewright.inference.bfloat16_copies import Bfloat16Copies
+
+        return Bfloat16Copies(self.network)
 
     def generate(
         self,
@@ -136,6 +157,8 @@ class LanguageModel:
                 ids,
                 options=self._options(options),
                 end_ids=self._end_ids,
+                bfloat16=self._autocasts,
+                copies=self._copies,
                 on_progress=on_progress,
                 stop_request=stop_request,
             )
@@ -153,7 +176,13 @@ class LanguageModel:
         with self._switched():
             return (
                 yield from generation.stream_answer(
-                    self.network, self.tokenizer, ids, options=self._options(options), end_ids=self._end_ids
+                    self.network,
+                    self.tokenizer,
+                    ids,
+                    options=self._options(options),
+                    end_ids=self._end_ids,
+                    bfloat16=self._autocasts,
+                    copies=self._copies,
                 )
             )
 
@@ -253,7 +282,7 @@ def score_texts(network: Any, rows: Sequence[tuple[list[int], int]]) -> list[flo
     return found
 
 
-def load_language_model(name: str | Path, *, device: str = "cpu") -> LanguageModel:
+def load_language_model(name: str | Path, *, device: str = "cpu", precision: Precision = "auto") -> LanguageModel:
     """Load a model to generate with.
 
     Parameters
@@ -261,7 +290,10 @@ def load_language_model(name: str | Path, *, device: str = "cpu") -> LanguageMod
     name
         A run folder, a saved adapter, a model folder, a .gguf file, `package:NAME`, or a hub id.
     device
-        `cpu`, `cuda`, `mps`, or `auto`. Weights are float32; on a GPU that is fast in bfloat16 they are bfloat16.
+        `cpu`, `cuda`, `mps`, or `auto`.
+    precision
+        Of the matrix products in generation: `auto` is what a run was trained in, if the hardware is fast in it, and for other
+        models what the hardware is fast in. Weights stay in float32 on a CPU; on a GPU they are in the precision.
 
     Raises
     ------
@@ -276,14 +308,23 @@ def load_language_model(name: str | Path, *, device: str = "cpu") -> LanguageMod
         raise UserError("this run has no model yet", where=where, fix=fix)
     if run is not None:
         folder = folder / "model"
+    bfloat16 = _runs_in_bfloat16(precision, device=device, trained=str((run or {}).get("precision", "bfloat16")))
     if folder.is_dir() and adapter_folder.is_adapter(folder):
-        return _load_adapter(folder, name=where, device=device)
+        return _load_adapter(folder, name=where, device=device, bfloat16=bfloat16)
     source = hub.resolve_model(str(folder) if run is not None else where)
-    network, tokenizer = _load_whole(source, device=device)
+    network, tokenizer = _load_whole(source, device=device, bfloat16=bfloat16)
     open_base = None
     if run is not None and isinstance(run.get("model"), dict):
-        open_base = _base_loader(run["model"], device=device)
-    return LanguageModel(network, tokenizer, name=where, open_base=open_base, notes=[source.note] if source.note else [])
+        open_base = _base_loader(run["model"], device=device, bfloat16=bfloat16)
+    notes = [source.note] if source.note else []
+    return LanguageModel(network, tokenizer, name=where, bfloat16=bfloat16, open_base=open_base, notes=notes)
+
+
+def _runs_in_bfloat16(wanted: Precision, *, device: str, trained: str) -> bool:
+    """Whether products run in bfloat16 on a device. `trained`: precision of the run, if the model is one's."""
+    if wanted != "auto" or trained != "bfloat16":
+        return wanted == "bfloat16"
+    return (hardware.describe_cpu() if device == "cpu" else hardware.detect()).fast_bfloat16
 
 
 def _read_run(folder: Path) -> dict[str, Any] | None:
@@ -302,26 +343,26 @@ def _read_run(folder: Path) -> dict[str, Any] | None:
     return config
 
 
-def _base_loader(model: dict[str, Any], *, device: str) -> Callable[[], Any]:
+def _base_loader(model: dict[str, Any], *, device: str, bfloat16: bool) -> Callable[[], Any]:
     """Return what loads the network that a run started from."""
 
     def load() -> Any:
         source = hub.resolve_model(str(model.get("name")), revision=str(model.get("revision") or ""))
-        return _load_whole(source, device=device)[0]
+        return _load_whole(source, device=device, bfloat16=bfloat16)[0]
 
     return load
 
 
-def _load_whole(source: hub.ModelSource, *, device: str) -> tuple[Any, Any]:
+def _load_whole(source: hub.ModelSource, *, device: str, bfloat16: bool) -> tuple[Any, Any]:
     from finewright.models import loading, meta
 
     network = loading.load_decoder(source, device=device)
     with meta.quiet_libraries():
         tokenizer = meta.load_tokenizer(source.path, network)
-    return _place(network, device), tokenizer
+    return _place(network, device, bfloat16=bfloat16), tokenizer
 
 
-def _load_adapter(folder: Path, *, name: str, device: str) -> LanguageModel:
+def _load_adapter(folder: Path, *, name: str, device: str, bfloat16: bool) -> LanguageModel:
     from finewright.models import loading, meta, quantization
 
     source = adapter_folder.find_base(folder, loading.read_peft_config(folder))
@@ -332,13 +373,13 @@ def _load_adapter(folder: Path, *, name: str, device: str) -> LanguageModel:
     with meta.quiet_libraries():
         tokenizer = meta.load_tokenizer(folder if has_tokenizer else source.path, network.get_base_model())
     if four_bit is None:
-        network = _place(network, device)
-    return LanguageModel(network, tokenizer, name=name)
+        network = _place(network, device, bfloat16=bfloat16)
+    return LanguageModel(network, tokenizer, name=name, bfloat16=bfloat16)
 
 
-def _place(network: Any, device: str) -> Any:
-    """Move a network to its device, in bfloat16 on a GPU that is fast in it."""
-    if device.startswith("cuda") and hardware.detect().fast_bfloat16:
+def _place(network: Any, device: str, *, bfloat16: bool) -> Any:
+    """Move a network to its device, on a GPU in its precision."""
+    if device.startswith("cuda") and bfloat16:
         import torch
 
         network = network.to(torch.bfloat16)

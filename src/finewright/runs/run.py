@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
     from finewright.inference.generation import Generation
     from finewright.inference.generation import OnProgress as OnAnswers
-    from finewright.inference.language_model import LanguageModel
+    from finewright.inference.language_model import LanguageModel, Precision
     from finewright.runs.rows_to_label import RowsToLabel
     from finewright.runs.suspects import Suspects
 
@@ -160,14 +160,15 @@ class Run:
         return self.load_language_model(device="auto")
 
     @naming_arguments()
-    def load_language_model(self, *, device: str = "auto") -> "LanguageModel":
-        """Load the language model, ready to generate. `device`: as in `load`."""
+    def load_language_model(self, *, device: str = "auto", precision: "Precision" = "auto") -> "LanguageModel":
+        """Load the language model, ready to generate. `device`: as in `load`. `precision`: of the matrix products, `float32` or
+        `bfloat16`; `auto` is that of the training where the hardware is fast in it."""
         if not self.generates:
             what = "the run labels texts, so its model generates none"
             raise UserError(what, where=str(self.path), fix="predict")
         from finewright.inference import language_model
 
-        return language_model.load_language_model(self.path, device=choose_device(device))
+        return language_model.load_language_model(self.path, device=choose_device(device), precision=precision)
 
     def generate(self, prompts: Any, **options: Any) -> "list[Generation]":
         """Return the model's answer to each prompt; the arguments are those of `LanguageModel.generate`."""

@@ -85,6 +85,15 @@ def test_answers_before_training_tell_the_time_of_those_after_it():
     assert panel.seconds_left == pytest.approx(10)
 
 
+def test_the_plan_tells_the_time_of_answers_beside_that_of_training():
+    out = io.StringIO()
+    display = progress.ProgressDisplay(Console(file=out, width=200))
+    display(dataclasses.replace(PLANNED, answer_seconds=250.0))
+    assert "about 26 s of training, 4:10 of test answers and 106 MB of memory" in out.getvalue()
+    display(PLANNED)
+    assert out.getvalue().rstrip().endswith("about 26 s and 106 MB of memory")
+
+
 def test_answers_are_told_where_the_output_is_no_terminal(monkeypatch):
     now = [1000.0]
     monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])

@@ -47,6 +47,16 @@ def test_by_steps(folder):
     assert not one.is_due()
 
 
+def test_a_pause_is_no_training_time(folder):
+    now = SimpleNamespace(seconds=10.0)
+    one = build_manager(folder, clock=lambda: now.seconds)
+    now.seconds = 12.0
+    with one.paused():
+        now.seconds = 100.0
+    now.seconds = 101.0
+    assert one.seconds == 3.0
+
+
 def test_by_time_and_never_more_than_its_share(folder, monkeypatch):
     now = SimpleNamespace(seconds=0.0)
     one = build_manager(folder, clock=lambda: now.seconds)

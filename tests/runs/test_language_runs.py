@@ -1,6 +1,9 @@
 """Runs that fine-tune a language model: every method, verified, resumed exactly, and read by plain transformers and PEFT."""
 
 import json
+import time
+from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -10,9 +13,11 @@ import finewright
 from finewright import methods
 from finewright.core import config
 from finewright.core.errors import ExitCode, UserError
+from finewright.core.events import RunPlanned
 from finewright.data import chat_encoding
 from finewright.data.dataset import read_dataset
-from finewright.runs import answers, pipeline
+from finewright.planning.estimator import PassCost
+from finewright.runs import answers, checkpoint_manager, context, pipeline
 from support import chats, sessions, tiny
 from support.killed import killed_session
 
@@ -78,6 +83,53 @@ def test_training_helps_and_the_untrained_model_stands_beside_it(place):
     assert after.loss < 0.7 * before.loss
     assert after.token_accuracy > before.token_accuracy
     assert run.evaluate(place / "data" / "test.jsonl")["loss"] == pytest.approx(after.loss, rel=1e-5)
+
+
+def test_measuring_the_untrained_model_is_no_training_time(place, monkeypatch):
+    moved, generate = [0.0], answers.generate
+
+    def slow(*args, **options):
+        moved[0] += 1000.0 if options["doing"] == "before training" else 0.0
+        return generate(*args, **options)
+
+    monkeypatch.setattr(answers, "generate", slow)
+    for module in (checkpoint_manager, context):
+        monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: time.monotonic() + moved[0]))
+    heard = []
+    options = {"training.max_steps": 2, "training.num_threads": 1, "data.max_length": 60}
+    where = {"model": str(place / "llama"), "method": "lora", "output_dir": place / "clock"}
+    result = finewright.train(place / "data", **where, options=options, callbacks=[heard.append]).result
+    assert moved[0] == 1000.0
+    assert result.stage_seconds["untuned"] > 1000
+    assert result.stage_seconds["train"] < 500
+    (planned,) = [one for one in heard if isinstance(one, RunPlanned)]
+    assert 0 < planned.answer_seconds < 500
+
+
+def test_planned_answers_are_as_long_as_allowed_before_training_and_as_those_of_training_after_it(place, monkeypatch):
+    found = []
+    plan_seconds = answers.plan_seconds
+
+    def kept(planned, *, settings):
+        found.append((planned, settings))
+        return plan_seconds(planned, settings=settings)
+
+    monkeypatch.setattr(answers, "plan_seconds", kept)
+    train(place, "planned", "lora")
+    ((planned, settings),) = found
+    lengths = answers.answer_lengths(planned.splits["train"])
+    tests = answers.choose_test(planned.dataset, planned.splits["train"], settings=settings)
+    number, most = len(tests.rows), tests.max_new_tokens
+
+    def priced(fixed, per_token, given=settings):
+        cost = PassCost(fixed=fixed, per_token=per_token)
+        return plan_seconds(replace(planned, training_plan=replace(planned.training_plan, pass_cost=cost)), settings=given)
+
+    assert priced(1.0, 0.0) == max(lengths) + most  # one batch
+    prompts = sum(map(len, planned.splits["test"].ids)) - sum(answers.answer_lengths(planned.splits["test"]))
+    assert priced(0.0, 1.0) == pytest.approx(2 * prompts + number * (most + sum(lengths) / len(lengths)))
+    alone = settings.model_copy(update={"training": settings.training.model_copy(update={"baselines": "off"})})
+    assert priced(1.0, 0.0, alone) == max(lengths)
 
 
 def test_scratch_has_no_untrained_model_beside_it(place):

@@ -124,7 +124,8 @@ class ProgressDisplay:
         self._print(f"{labels}{rows} rows to train / validate / test")
         size = format_bytes(event.peak_memory_bytes)
         most = "at most " if event.may_stop_early else ""
-        cost = f"{most}about {format_duration(event.seconds)} and {size} of memory"
+        answers = f" of training, {format_duration(event.answer_seconds)} of test answers" if event.answer_seconds >= 1 else ""
+        cost = f"{most}about {format_duration(event.seconds)}{answers} and {size} of memory"
         self._print(f"{event.method} on {event.model}: trains {share}; {cost}")
 
     def _show_download(self, event: DownloadProgress) -> None:

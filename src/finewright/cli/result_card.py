@@ -15,7 +15,6 @@ from finewright.cli.head_start_view import describe_start, start_metrics
 from finewright.cli.progress import compare_to_plan, describe_early_stop, format_duration, print_wrapped
 from finewright.core.cpu_share import describe_share
 from finewright.core.errors import UserError
-from finewright.core.events import Stage
 from finewright.core.program import program_name, quote_path, show_path
 from finewright.core.units import counted, format_bytes
 from finewright.models.head_spec import LANGUAGE_MODEL
@@ -28,11 +27,12 @@ from finewright.tasks import answer_metrics, entity_metrics
 BAG_OF_WORDS = "bag-of-words"
 LEAST_ROWS = 3
 """Fewest rows of a label that is called the weakest."""
-_STAGES: dict[Stage, str] = {
+_STAGES: dict[str, str] = {
     "start": "start",
     "read": "read",
     "plan": "plan",
     "load": "load",
+    "untuned": "untrained model",
     "train": "train",
     "save": "save",
     "evaluate": "score",
@@ -259,5 +259,5 @@ def describe_time(result: RunResult) -> str:
     training += describe_share(result.cpu_share)
     if not stages:
         return f"training {training}"
-    parts = [f"{_STAGES[name]} {format_duration(seconds)}" for name, seconds in stages.items()]  # type: ignore[index]
+    parts = [f"{_STAGES[name]} {format_duration(seconds)}" for name, seconds in stages.items()]
     return f"{format_duration(sum(result.stage_seconds.values()))} in all: {', '.join(parts)}; training itself {training}"

@@ -92,7 +92,7 @@ class StageStarted:
 @dataclass(frozen=True)
 class RunPlanned:
     """What is trained, before any weight is loaded. Bytes, seconds; `rows`: of each split. `may_stop_early`: it may take less
-    time."""
+    time. `answer_seconds`: of generating answers before and after training, beside the `seconds` of training."""
 
     method: str
     model: str
@@ -103,6 +103,7 @@ class RunPlanned:
     peak_memory_bytes: int
     seconds: float
     may_stop_early: bool = False
+    answer_seconds: float = 0.0
 
 
 @dataclass(frozen=True)

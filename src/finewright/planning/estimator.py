@@ -107,6 +107,29 @@ class CostEstimate:
         return {**asdict(self), "peak_memory_bytes": self.peak_memory_bytes}
 
 
+@dataclass(frozen=True)
+class PassCost:
+    """Seconds of a pass without gradients: `fixed` ones, however few its tokens are, and those of each token (`per_token`).
+
+    Fixed are reading every matrix once, and what an operation costs by itself.
+    """
+
+    fixed: float = 0.0
+    per_token: float = 0.0
+
+
+def cost_of_pass(prepared_model: PreparedModel, scoring: TraceResult, *, rates: HardwareRates) -> PassCost:
+    """Return what a pass costs, by the work of a traced one."""
+    network = prepared_model.network
+    inputs = network.get_input_embeddings().weight
+    output = network.get_output_embeddings()
+    is_tied = output is not None and output.weight is inputs  # then the embedding is multiplied with too
+    weights = [one.numel() for one in network.parameters() if is_tied or one is not inputs]
+    num_bytes = (2 if prepared_model.runtime.bfloat16 else 4) * sum(weights)
+    fixed = num_bytes / rates.bytes_per_second + scoring.work.num_operations * rates.operation_seconds
+    return PassCost(fixed, rates.seconds(scoring.work) / max(1, scoring.num_tokens))
+
+
 NOTHING = TraceResult({REST: 0}, Work(), 0)
 
 

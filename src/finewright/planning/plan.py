@@ -16,7 +16,7 @@ from finewright.models import acceleration
 from finewright.models.meta import BaseNetwork
 from finewright.models.prepared import PreparedModel
 from finewright.planning import candidates, defaults, estimator, optimizations
-from finewright.planning.estimator import CostEstimate, Workload
+from finewright.planning.estimator import CostEstimate, PassCost, Workload
 from finewright.planning.hardware_rates import HardwareRates
 from finewright.planning.optimizations import Optimizations, SplitLengths
 from finewright.tasks.base import Task
@@ -62,7 +62,7 @@ class MemorySetup:
 class TrainingPlan:
     """`schedule`: every update. `plan`: the cost. `choices`: defaults with their reasons.
 
-    `optimizations`: work that the run skips. `head_start`: first weights of a new head.
+    `optimizations`: work that the run skips. `head_start`: first weights of a new head. `pass_cost`: without gradients.
     """
 
     schedule: loop.TrainingSchedule
@@ -73,6 +73,7 @@ class TrainingPlan:
     warnings: list[str]
     optimizations: Optimizations
     head_start: Literal["probe", "random"] = "random"
+    pass_cost: PassCost = PassCost()
 
     @property
     def fits(self) -> bool:
@@ -198,26 +199,33 @@ def plan_training(
         task, training, updates, scored, prepared_model.prompt_tokens, options.optimizer, trained=texts.trained, **cached
     )
     numbers: dict[str, Any] = {"total_parameters": base.total_parameters, "rates": rates(min(tokens, sum(training)))}
-    probed = [] if task.needs_reference else once.probed
-    how: dict[str, Any] = {"parts": [*texts.parts[1:], []], "reads": [*texts.held_out_trained, []]}
-    numbers["scoring"] = estimator.trace_scoring(prepared_model, workload=once, splits=[scored, test, probed], **how)
-    reads = [texts.trained, *texts.held_out_trained]
-    numbers["reference"] = estimator.trace_reference(
-        prepared_model, workload=once, splits=[training, scored, test], parts=texts.parts, reads=reads
-    )
-    numbers["filling"] = estimator.trace_filling(prepared_model, workload=once)
+    numbers |= _trace_passes(prepared_model, once, texts=texts, test=test)
+    pass_cost = estimator.cost_of_pass(prepared_model, numbers["scoring"], rates=numbers["rates"])
 
     def cost(setup: MemorySetup) -> TrainingPlan:
         steps = _split(updates, training, setup)
         acceleration.use_gradient_checkpointing(prepared_model, on=setup.gradient_checkpointing)
         planned = estimator.estimate_cost(prepared_model, method=method, workload=replace(once, steps=steps), **numbers)
-        return TrainingPlan(replace(schedule, steps=steps), setup, planned, budget, made, warnings, chosen, start)
+        return TrainingPlan(replace(schedule, steps=steps), setup, planned, budget, made, warnings, chosen, start, pass_cost)
 
     chains = _chains(first, longest=max(training), settings=settings, splits=method.objective == "task")
     hopeless = max(_weight_bytes(prepared_model), once.loaded_bytes) > budget.num_bytes  # no setup makes the weights smaller
     found = choose_setup([chains[-1][-1:]] if hopeless else chains, cost=cost)
     _note_setup(found, first=first)
     return found
+
+
+def _trace_passes(
+    prepared_model: PreparedModel, once: Workload, *, texts: SplitLengths, test: Sequence[int]
+) -> dict[str, estimator.TraceResult]:
+    """Return the traces of what runs without gradients, by their name in `estimate_cost`. `test`: lengths with a prompt."""
+    probed = [] if once.task.needs_reference else once.probed
+    how: dict[str, Any] = {"parts": [*texts.parts[1:], []], "reads": [*texts.held_out_trained, []]}
+    scoring = estimator.trace_scoring(prepared_model, workload=once, splits=[once.evaluated, test, probed], **how)
+    reads = [texts.trained, *texts.held_out_trained]
+    splits = [once.lengths, once.evaluated, test]
+    reference = estimator.trace_reference(prepared_model, workload=once, splits=splits, parts=texts.parts, reads=reads)
+    return {"scoring": scoring, "reference": reference, "filling": estimator.trace_filling(prepared_model, workload=once)}
 
 
 def _first_setup(options: TrainingConfig, *, tokens: int, splits: bool, most: int = 0) -> MemorySetup:

@@ -18,6 +18,7 @@ from finewright.data.splits import Example
 from finewright.inference import generation
 from finewright.inference.generation import GenerationOptions
 from finewright.models.prepared import PreparedModel
+from finewright.planning.method_plan import MethodPlan
 from finewright.runs.context import RunContext
 from finewright.tasks import answer_metrics
 
@@ -77,6 +78,22 @@ def _choose_rows(rows: Sequence[Example], *, number: int, most: int) -> AnswerTe
             found.setdefault(id(row), (place, row))
     chosen = list(found.values())[:number]
     return AnswerTest(tuple(row for _, row in chosen), tuple(place for place, _ in chosen), most)
+
+
+def plan_seconds(planned: MethodPlan, *, settings: RunConfig) -> float:
+    """Return about how long the answers before and after training take: before it as long ones as are allowed, as an untrained
+    model often does not end, after it such as the training answers."""
+    train, tested = planned.splits["train"], planned.splits["test"]
+    lengths, test = answer_lengths(train), choose_test(planned.dataset, train, settings=settings)
+    if not test.rows:
+        return 0.0
+    known = answer_lengths(tested)
+    asked = sum(tested.lengths[place] - known[place] for place in test.places)
+    num_batches = -(-len(test.rows) // generation.MOST_ROWS["cpu"])
+    cost, rounds = planned.training_plan.pass_cost, [(sum(lengths) / len(lengths), max(lengths))]
+    if settings.training.baselines != "off" and planned.method.weights != "random":
+        rounds.append((test.max_new_tokens, test.max_new_tokens))
+    return sum(cost.per_token * (asked + mean * len(test.rows)) + cost.fixed * num_batches * longest for mean, longest in rounds)
 
 
 def answer_rows(

@@ -40,7 +40,13 @@ def measure_untuned(
     if not splits["test"].ids or context.settings.training.baselines == "off":
         return
     plain = answers.without_prompt(ready.model)
-    with context.stop.at_once(), context.meter.measure(), preserving_random_state(opened.state.device):
+    with (
+        context.stop.at_once(),
+        context.meter.measure(),
+        preserving_random_state(opened.state.device),
+        context.aside("untuned"),
+        opened.checkpoints.paused(),
+    ):
         progress.untuned = scoring.evaluate_split(plain, splits["test"], task=task).metrics()
         if not task.generates:
             return

@@ -1,7 +1,8 @@
 """When the state of training is saved, and how it is restored."""
 
+import contextlib
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -83,6 +84,15 @@ class CheckpointManager:
     def start(self) -> None:
         """Start to measure the time of this session."""
         self._started_at = self._saved_at = self.clock()
+
+    @contextlib.contextmanager
+    def paused(self) -> Iterator[None]:
+        """Inside, time is none of training."""
+        began = self.clock()
+        try:
+            yield
+        finally:
+            self._started_at += self.clock() - began
 
     def is_due(self) -> bool:
         """Whether it is time to save a checkpoint."""

@@ -76,6 +76,8 @@ class SessionContext:
     on_event: Callback
     findings: list[Finding] = field(default_factory=list, kw_only=True)
     stage_seconds: dict[str, float] = field(default_factory=dict, kw_only=True)
+    _aside: list[float] = field(default_factory=list, kw_only=True)
+    """Seconds of parts that count as stages of their own, and not to the stage around them."""
 
     @property
     def settings(self) -> RunConfig:
@@ -86,11 +88,21 @@ class SessionContext:
     def stage(self, name: Stage) -> Iterator[None]:
         """Around a stage: say that it starts, and measure how long it takes."""
         self.on_event(StageStarted(name))
+        began, before = time.monotonic(), sum(self._aside)
+        try:
+            yield
+        finally:
+            self.stage_seconds[name] = time.monotonic() - began - (sum(self._aside) - before)
+
+    @contextmanager
+    def aside(self, name: str) -> Iterator[None]:
+        """Around a part of a stage that is no work of this stage: measure it as a stage of its own, without an event."""
         began = time.monotonic()
         try:
             yield
         finally:
-            self.stage_seconds[name] = time.monotonic() - began
+            self._aside.append(time.monotonic() - began)
+            self.stage_seconds[name] = self._aside[-1]
 
     def notify(self, message: str, *, level: Level = "info", code: str = "") -> None:
         """Pass a sentence on as an event."""

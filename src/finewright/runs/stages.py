@@ -39,6 +39,7 @@ from finewright.planning.defaults import Decisions
 from finewright.planning.method_plan import MethodPlan, Splits
 from finewright.runs import (
     after_training,
+    answers,
     before_training,
     calibration,
     callbacks,
@@ -197,6 +198,7 @@ def select_method(context: RunContext, dataset: Dataset, task: Task, *, cache: D
             peak_memory_bytes=cost.peak_memory_bytes,
             seconds=cost.seconds,
             may_stop_early=planned.training_plan.schedule.may_stop_early,
+            answer_seconds=answers.plan_seconds(planned, settings=settings) if task.generates else 0.0,
         )
     )
     return SelectedMethod(planned.dataset, task, planned, source, decisions, found)

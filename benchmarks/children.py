@@ -14,12 +14,16 @@ def cell(script: str, words: Sequence[str], *, store: str, threads: int = 1, pyt
 
     `store`: the cache, an empty folder where nothing must be found that an earlier one kept. `python`: that runs the script.
     """
-    own = {"OMP_NUM_THREADS": str(threads), "TOKENIZERS_PARALLELISM": "false", "FINEWRIGHT_CACHE": store}
-    command = [python, script, *words]
-    outcome = subprocess.run(command, env={**os.environ, **own}, check=True, stdout=subprocess.PIPE, text=True)
-    told = json.loads(outcome.stdout.splitlines()[-1])
+    told = json.loads(run([script, *words], store=store, threads=threads, python=python).splitlines()[-1])
     print(json.dumps(told), file=sys.stderr, flush=True)
     return told
+
+
+def run(command: Sequence[str], *, store: str, threads: int = 1, python: str = sys.executable) -> str:
+    """Standard output of a script in a process of its own."""
+    own = {"OMP_NUM_THREADS": str(threads), "TOKENIZERS_PARALLELISM": "false", "FINEWRIGHT_CACHE": store}
+    outcome = subprocess.run([python, *command], env={**os.environ, **own}, check=True, stdout=subprocess.PIPE, text=True)
+    return outcome.stdout
 
 
 def cpu_seconds() -> float:

@@ -25,8 +25,8 @@ from finewright_runs import append_line
 
 CONTESTANTS = ("finewright bfloat16", "finewright float32", "transformers bfloat16", "transformers float32", "llama.cpp")
 SHORTEST, LONGEST = 20, 60
-LOWEST_ID, HIGHEST_ID = 1_000, 20_000
-"""Of the prompts' tokens: ordinary ones in any vocabulary of this size."""
+LOWEST_ID, HIGHEST_ID = 500, 4_000
+"""Of the prompts' tokens: ordinary ones in most vocabularies."""
 
 
 def make_prompts(number: int) -> list[list[int]]:

@@ -116,6 +116,7 @@ CHAT_OPTIONS: dict[str, Any] = {
     "training.epochs": 1.5,
     "method.target_modules": "all-linear",
     "method.alpha": 16.0,
+    "method.dropout": 0.0,
 }
 """Few epochs, so that the demo stays short; see docs/start/teach-a-language-model.md."""
 TOY_OPTIONS: dict[str, Any] = {"data.max_length": 256, "training.epochs": 6, "training.learning_rate": 1e-3}

@@ -12,6 +12,7 @@ from torch import nn
 from finewright.core import units
 from finewright.core.errors import UserError, first_line
 from finewright.models import frozen_cache, fused_layers, kernels, last_layer, prepared, torch_compat
+from finewright.models.adapters import fused_lora
 from finewright.models.attention import packed, varlen
 from finewright.models.kernels import PackedWeight
 from finewright.models.prepared import PreparedModel
@@ -113,8 +114,8 @@ MAX_PACKED_PARAMETERS = 300_000_000
 
 
 def accelerate(prepared_model: PreparedModel, *, device: str = "cpu") -> None:
-    """Run the last layer for pooled tokens only, fuse activations and dropout, pack frozen matrices (CPU), and attend to all
-    texts in one kernel (GPU).
+    """Run the last layer for pooled tokens only, fuse activations and dropout, pack frozen matrices and fuse their low-rank
+    updates (CPU), and attend to all texts in one kernel (GPU).
 
     May be called again after more was frozen. `device`: where the network will run; a meta model does not tell.
     """
@@ -128,6 +129,8 @@ def accelerate(prepared_model: PreparedModel, *, device: str = "cpu") -> None:
     if device == "cpu" and sum(map(kernels.count_matrix_weights, layers.modules())) <= MAX_PACKED_PARAMETERS:
         for module in filter(kernels.is_packable, layers.modules()):
             kernels.pack(module)
+    if device == "cpu":
+        fused_lora.fuse_lora(network)
     if device == "cuda" and _attends_by_length(prepared_model) and not _why_not_one_kernel(prepared_model):
         varlen.register()
         network.set_attn_implementation(varlen.NAME)

@@ -1,6 +1,7 @@
 """Work into seconds, and how the machine's rates are measured."""
 
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 import torch
@@ -46,7 +47,7 @@ def test_seconds_are_the_sum_of_the_parts(work, seconds):
 def test_rates_are_of_the_shapes_asked_for(monkeypatch):
     shapes = []
 
-    def half_a_second(runs, *, device):
+    def half_a_second(runs, *, device, least=0.0):
         shapes.append(tuple(runs[-1]().shape))
         return 0.5
 
@@ -56,7 +57,8 @@ def test_rates_are_of_the_shapes_asked_for(monkeypatch):
     small = (count, length, length)
     there, back = (16, 32), (16, 8)
     few = (1, sum(hardware_rates.FEW_TEXTS), hardware_rates.FEW_WIDTH)
-    assert shapes == [few, there, back, there, back, small, small, (16, 32), (16, 32)]
+    usual = (1, hardware_rates.USUAL_TEXT, hardware_rates.USUAL_HEAD)
+    assert shapes == [few, there, back, there, back, small, small, (16, 32), (16, 32), usual]
     large, many = 2 * 16 * 8 * 32 / 0.5, 2 * count * length * length * head / 0.5
     assert found.flops_per_second == {
         "float32": large,
@@ -67,11 +69,12 @@ def test_rates_are_of_the_shapes_asked_for(monkeypatch):
     assert found.bytes_per_second == 8 * found.curved_per_second == 2 * 16 * 32 * 4 / 0.5
     assert 0.5 / 500 < found.operation_seconds < 0.5 / 50, "the block's is that of each of its many operations"
     assert 0 <= found.shape_seconds < 1
+    assert found.together == 1, "layers that are as fast as their parts are not planned to be faster"
     shapes.clear()
     monkeypatch.setattr(hardware_rates, "LARGEST_PRODUCT_FLOPS", 2 * 16 * 64 * 40)
     monkeypatch.setattr(hardware_rates, "LARGEST_STATE", 16 * 50)
     hardware_rates._measure.__wrapped__(16, device="cpu", width=64)
-    assert (shapes[1], shapes[-1]) == ((16, 40), (16, 50)), "of wide matrices and states a part is measured"
+    assert (shapes[1], shapes[-2]) == ((16, 40), (16, 50)), "of wide matrices and states a part is measured"
 
 
 def test_long_micro_batches_have_the_rates_of_shorter_ones(monkeypatch):
@@ -156,3 +159,15 @@ def test_an_operation_costs_what_a_layer_takes_divided_as_a_plan_counts_it(monke
         hardware_rates._Layer, "forward", lambda self, states, layout: forward(self, forward(self, states, layout), layout)
     )
     assert one / hardware_rates._operation_seconds("cpu") == pytest.approx(2, rel=0.05)
+
+
+def test_layers_are_planned_as_slow_as_they_are_as_a_whole(monkeypatch):
+    plain = HardwareRates({"float32": 1e12, "bfloat16": 1e12}, 1e12, 1e12, 1e-9, 0.0)
+    monkeypatch.setattr(hardware_rates, "_seconds", lambda runs, **_: float(runs[0]().shape[2]))  # as many as it is wide
+    found = {width: hardware_rates._compare_together(plain, 64, width=width) for width in (10, 64, 100, 128, 5000)}
+    assert found[10] == found[64] == found[100]
+    assert found[64] > 1e3
+    assert found[5000] == hardware_rates._compare_together(plain, 64, width=hardware_rates.MOST_WIDTH)
+    slow = replace(plain, together=3.0)
+    work = Work(Counter({"float32": 10**12}), 10**12, 0, 10**9)
+    assert slow.seconds(work) == pytest.approx(3 * 2.0 + 1.0), "an operation's own cost was measured in a layer"

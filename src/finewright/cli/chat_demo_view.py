@@ -30,7 +30,7 @@ _HEADINGS = {
 def describe_start(setup: "Setup") -> str:
     """Return what the demo is about to do."""
     what = "Customers' messages become JSON (team, urgency, product, request): 647 to learn from, 100 to test on."
-    time = "about seven minutes on one core" if setup.has_base else "about two minutes on two cores"
+    time = "about five minutes on two cores" if setup.has_base else "about two minutes on two cores"
     return "\n".join([f"{what}\nNothing leaves this machine; {time}.", *([setup.note] if setup.note else [])])
 
 

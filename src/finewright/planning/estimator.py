@@ -33,6 +33,8 @@ FROZEN_CACHE = "trunk"
 """Its key in plan.json."""
 LOADING = "loading"
 """What weights take beyond their size in training right after they are read: all in float32, none rounded yet."""
+OPERATIONS_PER_FIT_PASS = 40
+"""What a pass of a regression costs beside its products, in operations of a network: 0.5 ms."""
 NEAR = 0.1
 """Share of the mean update's tokens by which the representative update may differ from it."""
 _Part = Literal["all", "above", "frozen", "reference"]
@@ -194,10 +196,12 @@ def estimate_cost(
 
 def _fitting_work(workload: Workload, *, width: int) -> Work:
     """Return about the work of the regressions that a head starts from: products of the features with vectors, twice each."""
-    size = workload.num_fitted * width
-    size *= workload.task.count_fit_passes(num_rows=workload.num_fitted, num_features=width) if size else 0
+    size, passes = workload.num_fitted * width, 0.0
+    if size:
+        passes = workload.task.count_fit_passes(num_rows=workload.num_fitted, num_features=width)
+    size *= passes
     products = Counter({"float32": int(4 * size * max(1, len(workload.task.labels)))} if size else {})
-    return Work(products, moved_bytes=int(8 * size))
+    return Work(products, moved_bytes=int(8 * size), num_operations=int(OPERATIONS_PER_FIT_PASS * passes))
 
 
 def _largest(traced: Sequence[TraceResult], *, before: TraceResult, workload: Workload) -> dict[str, int]:

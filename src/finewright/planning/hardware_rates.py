@@ -1,14 +1,15 @@
-"""Rates of this machine: matrix products, memory, and the cost of one operation, measured in half a second."""
+"""Rates of this machine: matrix products, memory, and the cost of one operation, measured in a second."""
 
 import itertools
 import statistics
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, partial
 
 import torch
 
+from finewright.core import hardware
 from finewright.data.layout import PackedLayout
 from finewright.models import kernels
 from finewright.models.attention import packed
@@ -30,25 +31,30 @@ SHAPES_KEPT = 1024
 FEW_TEXTS, FEW_WIDTH, FEW_HEADS = (1, 2, 3), 16, 2
 """Tokens of each text, width and heads: so few that a layer takes the fixed cost of its operations."""
 
+USUAL_TEXT, USUAL_HEAD, MOST_WIDTH, NUM_LAYERS, SECONDS_TOGETHER = 32, 64, 1024, 3, 0.15
+"""Of the layers that are measured as a whole: tokens of each text, width of a head, most width, how many, and for how long."""
+
 
 @dataclass(frozen=True)
 class HardwareRates:
     """`flops_per_second`: of matrix products, by dtype. `bytes_per_second`: of copies and sums. `curved_per_second`: values of
     exponentials and the like. `operation_seconds`: fixed cost of an operation, with autograd's. `shape_seconds`: what the first
-    bfloat16 product of a shape takes longer; `seconds` does not include it."""
+    bfloat16 product of a shape takes longer; `seconds` does not include it. `together`: how many times as long the parts of a
+    layer take one after the other as each of them again and again, with its code and states in the processor's caches."""
 
     flops_per_second: dict[str, float]
     bytes_per_second: float
     curved_per_second: float
     operation_seconds: float
     shape_seconds: float
+    together: float = 1.0
 
     def seconds(self, work: Work) -> float:
-        """Return the time for some work: the sum of its parts, since a CPU does one after the other."""
+        """Return the time for some work: that of its parts, since a CPU does one after the other."""
         slowest = min(self.flops_per_second.values())
         products = sum(count / self.flops_per_second.get(dtype, slowest) for dtype, count in work.matmul_flops.items())
         others = work.moved_bytes / self.bytes_per_second + work.curved_numbers / self.curved_per_second
-        return products + others + work.num_operations * self.operation_seconds
+        return self.together * (products + others) + work.num_operations * self.operation_seconds
 
 
 def measure_rates(tokens: int, *, device: str, width: int) -> HardwareRates:
@@ -72,7 +78,8 @@ def _measure(tokens: int, *, device: str, width: int) -> HardwareRates:
         curves = [partial(torch.ops.aten.gelu.out, one, approximate="tanh", out=other) for one, other in pairs]
         moved = 2 * number * states[0].element_size() / _seconds(sums, device=device)
         curved = number / _seconds(curves, device=device)
-        return HardwareRates(products, moved, curved, operation, _shape_seconds(device))
+        rates = HardwareRates(products, moved, curved, operation, _shape_seconds(device))
+    return replace(rates, together=_compare_together(rates, tokens, width=width)) if device == "cpu" else rates
 
 
 class _Layer(torch.nn.Module):
@@ -80,18 +87,22 @@ class _Layer(torch.nn.Module):
 
     is_causal = True
 
-    def __init__(self) -> None:
+    def __init__(self, width: int = FEW_WIDTH, *, num_heads: int = FEW_HEADS, dtype: torch.dtype = torch.float32) -> None:
         super().__init__()
-        linear, width = torch.nn.Linear, FEW_WIDTH
+        linear, self._num_heads = torch.nn.Linear, num_heads
         self.before = torch.nn.Sequential(torch.nn.LayerNorm(width), linear(width, 3 * width))
         self.after = linear(width, width)
-        self.above = torch.nn.Sequential(torch.nn.LayerNorm(width), linear(width, width), torch.nn.GELU(), linear(width, width))
+        gelu = torch.nn.GELU(approximate="tanh")
+        self.above = torch.nn.Sequential(torch.nn.LayerNorm(width), linear(width, 4 * width), gelu, linear(4 * width, width))
         self.requires_grad_(requires_grad=False)
+        for module in self.modules():
+            if isinstance(module, linear):
+                module.to(dtype)
         for module in filter(kernels.is_packable, self.modules()):
             kernels.pack(module)
 
     def forward(self, states: torch.Tensor, layout: PackedLayout) -> torch.Tensor:
-        q, k, v = (one.unflatten(-1, (FEW_HEADS, -1)).transpose(1, 2) for one in self.before(states).chunk(3, dim=-1))
+        q, k, v = (one.unflatten(-1, (self._num_heads, -1)).transpose(1, 2) for one in self.before(states).chunk(3, dim=-1))
         attended, _ = packed.packed_attention(self, q, k, v, None, layout=layout)
         states = states + self.after(attended.flatten(2))
         return states + self.above(states)
@@ -115,6 +126,30 @@ def _operation_seconds(device: str) -> float:
         return _seconds([forward_backward], device=device) / tracer.work.num_operations
     finally:
         torch.set_num_threads(threads)
+
+
+def _compare_together(rates: HardwareRates, tokens: int, *, width: int) -> float:
+    """Return how many times as long some layers take, forward and backward, as their parts at these rates; at least once."""
+    width = max(USUAL_HEAD, min(width, MOST_WIDTH) // USUAL_HEAD * USUAL_HEAD)
+    bfloat16 = hardware.describe_cpu().fast_bfloat16
+    dtype, layout = torch.bfloat16 if bfloat16 else torch.float32, PackedLayout((USUAL_TEXT,) * max(1, tokens // USUAL_TEXT))
+    with torch.random.fork_rng(devices=[]):
+        layers = [_Layer(width, num_heads=width // USUAL_HEAD, dtype=dtype) for _ in range(NUM_LAYERS)]
+    states = torch.full((1, sum(layout.lengths), width), 0.3, requires_grad=True)
+
+    def forward_backward() -> torch.Tensor:
+        above = states
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=bfloat16):
+            for layer in layers:
+                above = layer(above, layout)
+        return torch.autograd.grad(above.float().sum(), states)[0]
+
+    forward_backward()
+    with MemoryTracer() as tracer:
+        forward_backward()
+    took = _seconds([forward_backward], device="cpu", least=SECONDS_TOGETHER)
+    fixed = tracer.work.num_operations * rates.operation_seconds
+    return max(1.0, (took - fixed) / (rates.seconds(tracer.work) - fixed))
 
 
 @cache
@@ -180,14 +215,14 @@ def _batched_rate(name: str, *, device: str) -> float:
     return 2 * count * length * length * head / _seconds([lambda: torch.bmm(some, some.transpose(1, 2))], device=device)
 
 
-def _seconds(runs: Sequence[Callable[[], torch.Tensor]], *, device: str) -> float:
-    """Return the median time of a call, made in turn. The latest output of each stays in memory, as in a step.
+def _seconds(runs: Sequence[Callable[[], torch.Tensor]], *, device: str, least: float = SECONDS_PER_RATE) -> float:
+    """Return the median time of a call, made in turn for so long. The latest output of each stays in memory, as in a step.
 
     The first turn does not count: it compiles and allocates.
     """
     kept = [run() for run in runs]
     found: list[float] = []
-    until = time.perf_counter() + SECONDS_PER_RATE
+    until = time.perf_counter() + least
     for place in itertools.cycle(range(len(runs))):
         seconds, kept[place] = _timed(runs[place], device=device)
         found.append(seconds)

@@ -24,6 +24,7 @@ RATES = HardwareRates(
         (Work(Counter({"float64": 200})), 2.0),
         (Work(moved_bytes=30), 3.0),
         (Work(curved_numbers=30), 15.0),
+        (Work(tanh_numbers=30), 15.0),
         (Work(num_operations=6), 3.0),
         (Work(num_shapes=4), 0.0),
         (Work(Counter({"float32": 100}), 10, 2, 2), 4.0),
@@ -35,6 +36,7 @@ RATES = HardwareRates(
         "unknown dtype as the slowest",
         "moved",
         "curved",
+        "tanh, as slow where nothing else is known",
         "operations",
         "shapes, which are not always new",
         "sum",
@@ -58,7 +60,7 @@ def test_rates_are_of_the_shapes_asked_for(monkeypatch):
     there, back = (16, 32), (16, 8)
     few = (1, sum(hardware_rates.FEW_TEXTS), hardware_rates.FEW_WIDTH)
     usual = (1, hardware_rates.USUAL_TEXT, hardware_rates.USUAL_HEAD)
-    assert shapes == [few, there, back, there, back, small, small, (16, 32), (16, 32), usual]
+    assert shapes == [few, there, back, there, back, small, small, (16, 32), (16, 32), (16, 32), usual]
     large, many = 2 * 16 * 8 * 32 / 0.5, 2 * count * length * length * head / 0.5
     assert found.flops_per_second == {
         "float32": large,
@@ -168,6 +170,7 @@ def test_layers_are_planned_as_slow_as_they_are_as_a_whole(monkeypatch):
     assert found[10] == found[64] == found[100]
     assert found[64] > 1e3
     assert found[5000] == hardware_rates._compare_together(plain, 64, width=hardware_rates.MOST_WIDTH)
+    assert replace(plain, tanh_per_second=5e11).seconds(Work(tanh_numbers=10**12)) == pytest.approx(2.0)
     slow = replace(plain, together=3.0)
     work = Work(Counter({"float32": 10**12}), 10**12, 0, 10**9)
     assert slow.seconds(work) == pytest.approx(3 * 2.0 + 1.0), "an operation's own cost was measured in a layer"

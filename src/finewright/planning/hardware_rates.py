@@ -38,9 +38,11 @@ USUAL_TEXT, USUAL_HEAD, MOST_WIDTH, NUM_LAYERS, SECONDS_TOGETHER = 32, 64, 1024,
 @dataclass(frozen=True)
 class HardwareRates:
     """`flops_per_second`: of matrix products, by dtype. `bytes_per_second`: of copies and sums. `curved_per_second`: values of
-    exponentials and the like. `operation_seconds`: fixed cost of an operation, with autograd's. `shape_seconds`: what the first
-    bfloat16 product of a shape takes longer; `seconds` does not include it. `together`: how many times as long the parts of a
-    layer take one after the other as each of them again and again, with its code and states in the processor's caches."""
+    exponentials and the like; `tanh_per_second`: of GELU by tanh, 0 if it is no slower. `operation_seconds`: fixed cost of an
+    operation, with autograd's. `shape_seconds`: what the first bfloat16 product of a shape takes longer; `seconds` does not include
+    it. `together`: how many times as long the parts of a layer take one after the other as each of them again and again, with its
+    code and states in the processor's caches.
+    """
 
     flops_per_second: dict[str, float]
     bytes_per_second: float
@@ -48,12 +50,14 @@ class HardwareRates:
     operation_seconds: float
     shape_seconds: float
     together: float = 1.0
+    tanh_per_second: float = 0.0
 
     def seconds(self, work: Work) -> float:
         """Return the time for some work: that of its parts, since a CPU does one after the other."""
         slowest = min(self.flops_per_second.values())
         products = sum(count / self.flops_per_second.get(dtype, slowest) for dtype, count in work.matmul_flops.items())
         others = work.moved_bytes / self.bytes_per_second + work.curved_numbers / self.curved_per_second
+        others += work.tanh_numbers / (self.tanh_per_second or self.curved_per_second)
         return self.together * (products + others) + work.num_operations * self.operation_seconds
 
 
@@ -75,10 +79,12 @@ def _measure(tokens: int, *, device: str, width: int) -> HardwareRates:
         pairs, number = list(zip(states[::2], states[1::2], strict=False)), states[0].numel()
         # into allocated memory: to get new memory takes five times as long, and happens in the first step alone
         sums = [partial(torch.mul, one, 0.5, out=other) for one, other in pairs]
-        curves = [partial(torch.ops.aten.gelu.out, one, approximate="tanh", out=other) for one, other in pairs]
         moved = 2 * number * states[0].element_size() / _seconds(sums, device=device)
-        curved = number / _seconds(curves, device=device)
-        rates = HardwareRates(products, moved, curved, operation, _shape_seconds(device))
+        curves = (partial(torch.ops.aten.gelu.out, approximate=kind) for kind in ("none", "tanh"))
+        curved, tanh = (
+            number / _seconds([partial(curve, one, out=other) for one, other in pairs], device=device) for curve in curves
+        )
+        rates = HardwareRates(products, moved, curved, operation, _shape_seconds(device), tanh_per_second=tanh)
     return replace(rates, together=_compare_together(rates, tokens, width=width)) if device == "cpu" else rates
 
 

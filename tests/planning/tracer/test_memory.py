@@ -66,7 +66,10 @@ def test_shapes_of_products_are_counted_once_and_curved_numbers_by_how_many_they
         ledger.begin_anew()
         torch.nn.functional.linear(states, weight)
         torch.nn.functional.gelu(states)
-        assert (ledger.work.num_shapes, ledger.work.curved_numbers) == (1, 24)
+        assert (ledger.work.num_shapes, ledger.work.curved_numbers, ledger.work.tanh_numbers) == (1, 24, 0)
+        torch.nn.functional.gelu(states, approximate="tanh")
+        assert (ledger.work.curved_numbers, ledger.work.tanh_numbers) == (24, 24)
+        assert ledger.work.plus(ledger.work, 2).tanh_numbers == 72
 
 
 def test_a_linear_layer_is_a_product_with_gradients_and_without():

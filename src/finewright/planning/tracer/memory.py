@@ -77,14 +77,15 @@ _CPU = torch.device("cpu")
 @dataclass
 class Work:
     """Operations of one traced piece of work. `matmul_flops`: by dtype, BATCHED ones apart. `moved_bytes`: read and written.
-    `curved_numbers`: values of exponentials and the like, which take as long in any dtype. `num_shapes`: different shapes of
-    bfloat16 products, since oneDNN compiles code for each."""
+    `curved_numbers`: values of exponentials and the like, which take as long in any dtype; `tanh_numbers`: of GELU by tanh, which
+    takes longer. `num_shapes`: different shapes of bfloat16 products, since oneDNN compiles code for each."""
 
     matmul_flops: Counter[str] = field(default_factory=Counter)
     moved_bytes: int = 0
     curved_numbers: int = 0
     num_operations: int = 0
     num_shapes: int = 0
+    tanh_numbers: int = 0
 
     @property
     def flops(self) -> int:
@@ -102,6 +103,7 @@ class Work:
             self.curved_numbers + round(times * other.curved_numbers),
             self.num_operations + round(times * other.num_operations),
             self.num_shapes + round(times * other.num_shapes),
+            self.tanh_numbers + round(times * other.tanh_numbers),
         )
 
 
@@ -201,7 +203,11 @@ class MemoryTracer(_DispatchMode):
             self._see_shape(name, dtype, *(tensor.shape for tensor in inputs))
             return
         if name.removesuffix("_backward").strip("_") in _CURVED:
-            self.work.curved_numbers += max(tensor.numel() for tensor in [*inputs, *outputs])
+            count = max(tensor.numel() for tensor in [*inputs, *outputs])
+            if kwargs.get("approximate") == "tanh":
+                self.work.tanh_numbers += count
+            else:
+                self.work.curved_numbers += count
         else:
             self.work.moved_bytes += moved
 

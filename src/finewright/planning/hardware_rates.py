@@ -39,9 +39,9 @@ USUAL_TEXT, USUAL_HEAD, MOST_WIDTH, NUM_LAYERS, SECONDS_TOGETHER = 32, 64, 1024,
 class HardwareRates:
     """`flops_per_second`: of matrix products, by dtype. `bytes_per_second`: of copies and sums. `curved_per_second`: values of
     exponentials and the like; `tanh_per_second`: of GELU by tanh, 0 if it is no slower. `operation_seconds`: fixed cost of an
-    operation, with autograd's. `shape_seconds`: what the first bfloat16 product of a shape takes longer; `seconds` does not include
-    it. `together`: how many times as long the parts of a layer take one after the other as each of them again and again, with its
-    code and states in the processor's caches.
+    operation, with autograd's. `shape_seconds`: what the first bfloat16 product of a shape takes longer, which is not part of
+    `seconds`. `together`: how many times as long the parts of a layer take one after the other as each of them again and again,
+    with its code and states in the processor's caches.
     """
 
     flops_per_second: dict[str, float]

@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 SHARED := ../shared
 
-.PHONY: setup shell models demo chat-demo test check test-faults test-nightly test-slow test-browser test-gpu test-network docs clean
+.PHONY: setup shell models demo chat-demo test check test-faults test-nightly test-slow test-browser test-gpu test-network guard docs clean
 
 setup: $(VENV)/.ready
 	@echo "Ready. $(BIN)/finewright runs as it is; to type finewright alone:"
@@ -70,6 +70,9 @@ test-browser: $(VENV)/.ready
 
 test-network: $(VENV)/.ready
 	$(BIN)/python -m pytest -m network
+
+guard: $(VENV)/.ready
+	$(BIN)/python benchmarks/guard.py
 
 docs: $(VENV)/.ready
 	$(BIN)/python scripts/build_reference.py

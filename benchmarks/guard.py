@@ -1,6 +1,6 @@
 """Whether anything became slower: ten short cells as ratios to transformers, against the ratios that were kept.
 
-    python benchmarks/guard.py [--rounds 2] [--only CELL,CELL] [--keep]
+    python benchmarks/guard.py [--rounds 2] [--only "CELL;CELL"] [--keep]
 
 Each cell runs both programs in turn on one thread; the ratio of their speeds is all that counts, since it depends little on what
 else the machine does. A cell whose ratio is more than 15% below the kept one is measured again, and fails if that does not help.
@@ -83,7 +83,7 @@ def main() -> int:
     parser.add_argument("--only", default=";".join(CELLS), help="names of cells, with ; between them")
     parser.add_argument("--keep", action="store_true")
     arguments = parser.parse_args()
-    processor = hardware.describe_cpu().name
+    processor = hardware.describe_cpu().device_name
     figures = json.loads(KEPT.read_text(encoding="utf-8")) if KEPT.exists() else {}
     kept = {} if arguments.keep else figures.get(processor, {})
     names = arguments.only.split(";")

@@ -173,3 +173,38 @@ def test_accuracy_is_measured_once_on_the_rows_that_were_asked_for(tmp_path, met
         assert found["learning_rate"] in (1e-4, 3e-4, 2e-3)
     assert command(*asked, script=ACCURACY).returncode == 0
     assert out.read_text() == before, "a run that is there is not made again"
+
+
+@pytest.fixture
+def guard(monkeypatch, tmp_path):
+    monkeypatch.syspath_prepend(BENCHMARKS)
+    import guard as found
+
+    monkeypatch.setattr(found, "KEPT", tmp_path / "guard.json")
+    return found
+
+
+def run_guard(guard, monkeypatch, ratios, *words):
+    """Exit code, where each cell has the ratios of its rounds in turn."""
+    turns = {name: iter(values) for name, values in ratios.items()}
+    cells = {name: (lambda what, store, name=name: next(turns[name]), "") for name in ratios}
+    monkeypatch.setattr(guard, "CELLS", cells)
+    monkeypatch.setattr(sys, "argv", ["guard.py", "--rounds", "1", "--only", ";".join(ratios), *words])
+    return guard.main()
+
+
+def test_the_guard_fails_if_a_cell_became_slower_twice(guard, monkeypatch, capsys):
+    assert run_guard(guard, monkeypatch, {"a": [4.0]}) == 1, "nothing is kept of this processor"
+    assert "--keep" in capsys.readouterr().err
+    assert run_guard(guard, monkeypatch, {"a": [4.0], "b": [2.0]}, "--keep") == 0
+    assert run_guard(guard, monkeypatch, {"a": [3.41], "b": [9.0]}) == 0, "within 15%"
+    assert run_guard(guard, monkeypatch, {"a": [1.0, 3.9], "b": [2.0]}) == 0, "measured again"
+    capsys.readouterr()
+    assert run_guard(guard, monkeypatch, {"a": [4.0], "b": [1.0, 1.6]}) == 1
+    assert capsys.readouterr().err == "slower: b, 1.60 instead of 2.00\n"
+
+
+def test_the_guard_knows_its_cells():
+    outcome = command("--only", "nothing", script=BENCHMARKS / "guard.py")
+    assert outcome.returncode == 2
+    assert "no such cell: 'nothing'" in outcome.stderr

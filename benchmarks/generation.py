@@ -47,22 +47,22 @@ def measure(call: Any, *, number: int, new: int) -> dict[str, Any]:
 
 
 def run_finewright(model: str, prompts: list[list[int]], *, precision: Any) -> Any:
+    """Finewright's answers, end tokens ignored."""
     from finewright.inference import generation
-    from finewright.inference.bfloat16_copies import Bfloat16Copies
     from finewright.inference.language_model import load_language_model
 
     opened = load_language_model(model, precision=precision)
-    copies = Bfloat16Copies(opened.network) if opened.bfloat16 else None
 
     def call(new: int) -> list[Any]:
         options = generation.GenerationOptions(max_new_tokens=new)
-        how: dict[str, Any] = {"options": options, "end_ids": [], "bfloat16": opened.bfloat16, "copies": copies}
+        how: dict[str, Any] = {"options": options, "end_ids": [], "bfloat16": opened.bfloat16}
         return [one.ids for one in generation.generate_answers(opened.network, opened.tokenizer, prompts, **how)]
 
     return call
 
 
 def run_transformers(model: str, prompts: list[list[int]], *, precision: str) -> Any:
+    """Answers of transformers' own `generate` to prompts that are padded on the left."""
     import torch
     from transformers import AutoModelForCausalLM
 
@@ -83,6 +83,7 @@ def run_transformers(model: str, prompts: list[list[int]], *, precision: str) ->
 
 
 def run_llama_cpp(gguf: str, prompts: list[list[int]]) -> Any:
+    """llama.cpp's answers, one after the other."""
     from llama_cpp import Llama
 
     model = Llama(gguf, n_ctx=2048, n_threads=1, n_threads_batch=1, verbose=False)
@@ -125,6 +126,7 @@ def print_table(lines: list[dict[str, Any]]) -> None:
 
 
 def main() -> None:
+    """The command."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", required=True)
     parser.add_argument("--batches", default="1,8,64")

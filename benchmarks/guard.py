@@ -74,6 +74,18 @@ def find_slower(ratios: dict[str, float], kept: dict[str, float]) -> list[str]:
     return [name for name, ratio in ratios.items() if name in kept and ratio < (1 - MOST_LOSS) * kept[name]]
 
 
+def measure_all(names: list[str], kept: dict[str, float], *, rounds: int) -> dict[str, float]:
+    """Measure cells and print them; one that is slower than the kept ratio is measured again."""
+    ratios = {}
+    for name in names:
+        ratios[name] = measure(name, rounds=rounds)
+        if find_slower({name: ratios[name]}, kept):
+            ratios[name] = max(ratios[name], measure(name, rounds=rounds))
+        beside = f", kept {kept[name]:.2f}" if name in kept else ""
+        print(f"{name}: {ratios[name]:.2f} times as fast{beside}", flush=True)
+    return ratios
+
+
 def main() -> int:
     """The command."""
     from finewright.core import hardware
@@ -83,28 +95,20 @@ def main() -> int:
     parser.add_argument("--only", default=";".join(CELLS), help="names of cells, with ; between them")
     parser.add_argument("--keep", action="store_true")
     arguments = parser.parse_args()
-    processor = hardware.describe_cpu().device_name
-    figures = json.loads(KEPT.read_text(encoding="utf-8")) if KEPT.exists() else {}
-    kept = {} if arguments.keep else figures.get(processor, {})
     names = arguments.only.split(";")
     if unknown := [name for name in names if name not in CELLS]:
         parser.error(f"no such cell: {unknown[0]!r}, wanted some of {'; '.join(CELLS)}")
-    ratios = {}
-    for name in names:
-        ratios[name] = measure(name, rounds=arguments.rounds)
-        if find_slower({name: ratios[name]}, kept):
-            ratios[name] = max(ratios[name], measure(name, rounds=arguments.rounds))
-        beside = f", kept {kept[name]:.2f}" if name in kept else ""
-        print(f"{name}: {ratios[name]:.2f} times as fast{beside}", flush=True)
+    processor = hardware.describe_cpu().device_name
+    figures = json.loads(KEPT.read_text(encoding="utf-8")) if KEPT.exists() else {}
+    kept = {} if arguments.keep else figures.get(processor, {})
+    ratios = measure_all(names, kept, rounds=arguments.rounds)
     if arguments.keep:
         figures[processor] = figures.get(processor, {}) | {name: round(ratio, 3) for name, ratio in ratios.items()}
         KEPT.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
         return 0
     if not kept:
-        print(
-            f"no ratios are kept of this processor ({processor}): --keep on the last commit that is known to be fast",
-            file=sys.stderr,
-        )
+        advice = "--keep on the last commit that is known to be fast"
+        print(f"no ratios are kept of this processor ({processor}): {advice}", file=sys.stderr)
         return 1
     slower = find_slower(ratios, kept)
     for name in slower:

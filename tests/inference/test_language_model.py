@@ -1,11 +1,13 @@
 """Language models from everywhere: what is loaded, what is refused, prompts, scores, and the base beside a tuned one."""
 
+import dataclasses
 import json
 from pathlib import Path
 
 import pytest
 import torch
 
+from finewright.core import hardware
 from finewright.core.config import DataConfig
 from finewright.core.errors import UserError
 from finewright.data import chat_encoding
@@ -316,3 +318,14 @@ def test_a_real_model_scores_a_likely_text_higher():
     model = load_language_model(STORIES)
     likely, unlikely = model.score("Once upon a", [" time", " dog"])
     assert likely > unlikely + 2
+
+
+def test_precision_is_as_asked_for_or_what_the_hardware_is_fast_in(plain_folder, monkeypatch):
+    for fast in (True, False):
+        found = dataclasses.replace(hardware.describe_cpu(), fast_bfloat16=fast)
+        monkeypatch.setattr(hardware, "describe_cpu", lambda found=found: found)
+        assert load_language_model(plain_folder).bfloat16 == fast
+        assert load_language_model(plain_folder, precision="bfloat16").bfloat16
+        assert not load_language_model(plain_folder, precision="float32").bfloat16
+    with pytest.raises(UserError, match="'bf16', wanted one of auto, float32, bfloat16"):
+        load_language_model(plain_folder, precision="bf16")

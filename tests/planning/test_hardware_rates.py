@@ -59,8 +59,7 @@ def test_rates_are_of_the_shapes_asked_for(monkeypatch):
     small = (count, length, length)
     there, back = (16, 32), (16, 8)
     few = (1, sum(hardware_rates.FEW_TEXTS), hardware_rates.FEW_WIDTH)
-    usual = (1, hardware_rates.USUAL_TEXT, hardware_rates.USUAL_HEAD)
-    assert shapes == [few, there, back, there, back, small, small, (16, 32), (16, 32), (16, 32), usual]
+    assert shapes == [few, there, back, there, back, small, small, (16, 32), (16, 32), (16, 32)]
     large, many = 2 * 16 * 8 * 32 / 0.5, 2 * count * length * length * head / 0.5
     assert found.flops_per_second == {
         "float32": large,
@@ -71,12 +70,11 @@ def test_rates_are_of_the_shapes_asked_for(monkeypatch):
     assert found.bytes_per_second == 8 * found.curved_per_second == 2 * 16 * 32 * 4 / 0.5
     assert 0.5 / 500 < found.operation_seconds < 0.5 / 50, "the block's is that of each of its many operations"
     assert 0 <= found.shape_seconds < 1
-    assert found.together == 1, "layers that are as fast as their parts are not planned to be faster"
     shapes.clear()
     monkeypatch.setattr(hardware_rates, "LARGEST_PRODUCT_FLOPS", 2 * 16 * 64 * 40)
     monkeypatch.setattr(hardware_rates, "LARGEST_STATE", 16 * 50)
     hardware_rates._measure.__wrapped__(16, device="cpu", width=64)
-    assert (shapes[1], shapes[-2]) == ((16, 40), (16, 50)), "of wide matrices and states a part is measured"
+    assert (shapes[1], shapes[-1]) == ((16, 40), (16, 50)), "of wide matrices and states a part is measured"
 
 
 def test_long_micro_batches_have_the_rates_of_shorter_ones(monkeypatch):
@@ -165,12 +163,20 @@ def test_an_operation_costs_what_a_layer_takes_divided_as_a_plan_counts_it(monke
 
 def test_layers_are_planned_as_slow_as_they_are_as_a_whole(monkeypatch):
     plain = HardwareRates({"float32": 1e12, "bfloat16": 1e12}, 1e12, 1e12, 1e-9, 0.0)
+    monkeypatch.setattr(hardware_rates, "MOST_TOGETHER", 1e30)
     monkeypatch.setattr(hardware_rates, "_seconds", lambda runs, **_: float(runs[0]().shape[2]))  # as many as it is wide
-    found = {width: hardware_rates._compare_together(plain, 64, width=width) for width in (10, 64, 100, 128, 5000)}
-    assert found[10] == found[64] == found[100]
-    assert found[64] > 1e3
-    assert found[5000] == hardware_rates._compare_together(plain, 64, width=hardware_rates.MOST_WIDTH)
+    found = {width: hardware_rates._compare_together(plain, 256, width=width) for width in (64, 100, 128, 5000)}
+    assert found[64] == found[100] > 1e3
+    assert found[5000] == hardware_rates._compare_together(plain, 256, width=hardware_rates.MOST_WIDTH)
     assert replace(plain, tanh_per_second=5e11).seconds(Work(tanh_numbers=10**12)) == pytest.approx(2.0)
     slow = replace(plain, together=3.0)
     work = Work(Counter({"float32": 10**12}), 10**12, 0, 10**9)
     assert slow.seconds(work) == pytest.approx(3 * 2.0 + 1.0), "an operation's own cost was measured in a layer"
+
+
+def test_few_tokens_and_narrow_layers_are_not_compared_and_no_factor_is_large(monkeypatch):
+    rates = HardwareRates({"float32": 1e12, "bfloat16": 1e12}, 1e12, 1e12, 1e-9, 0.0)
+    monkeypatch.setattr(hardware_rates, "_seconds", lambda runs, **_: 1e9)
+    assert hardware_rates._compare_together(rates, hardware_rates.FEWEST_TOKENS - 1, width=64) == 1
+    assert hardware_rates._compare_together(rates, 512, width=hardware_rates.USUAL_HEAD - 1) == 1
+    assert hardware_rates._compare_together(rates, 512, width=64) == hardware_rates.MOST_TOGETHER

@@ -15,6 +15,7 @@ from finewright.cli.head_start_view import describe_start, start_metrics
 from finewright.cli.progress import compare_to_plan, describe_early_stop, format_duration, print_wrapped
 from finewright.core.cpu_share import describe_share
 from finewright.core.errors import UserError
+from finewright.core.events import MeasuredStage
 from finewright.core.program import program_name, quote_path, show_path
 from finewright.core.units import counted, format_bytes
 from finewright.models.head_spec import LANGUAGE_MODEL
@@ -27,7 +28,7 @@ from finewright.tasks import answer_metrics, entity_metrics
 BAG_OF_WORDS = "bag-of-words"
 LEAST_ROWS = 3
 """Fewest rows of a label that is called the weakest."""
-_STAGES: dict[str, str] = {
+_STAGES: dict[MeasuredStage, str] = {
     "start": "start",
     "read": "read",
     "plan": "plan",
@@ -259,5 +260,5 @@ def describe_time(result: RunResult) -> str:
     training += describe_share(result.cpu_share)
     if not stages:
         return f"training {training}"
-    parts = [f"{_STAGES[name]} {format_duration(seconds)}" for name, seconds in stages.items()]
+    parts = [f"{_STAGES[name]} {format_duration(seconds)}" for name, seconds in stages.items()]  # type: ignore[index]
     return f"{format_duration(sum(result.stage_seconds.values()))} in all: {', '.join(parts)}; training itself {training}"

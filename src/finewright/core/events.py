@@ -80,6 +80,8 @@ Event = StepCompleted | MicroBatchesSplit | EvaluationCompleted | TrainingStoppe
 
 
 Stage = Literal["start", "read", "plan", "load", "train", "save", "evaluate", "verify"]
+MeasuredStage = Literal[Stage, "untuned"]
+"""A stage, or a part of one that is measured apart: `untuned`, the model before its training."""
 
 
 @dataclass(frozen=True)

@@ -25,11 +25,10 @@ def base_of(network: Any) -> Any:
 
 
 @contextlib.contextmanager
-def decoding_mode(network: Any, *, copies: Bfloat16Copies | None = None) -> Iterator[None]:
+def decoding_mode(network: Any) -> Iterator[None]:
     """Inside, the network is in evaluation mode with attention that knows a cache. Afterwards all is as it was.
 
-    Each module's training mode, the attention function and `use_cache` are restored, also after an error. `copies`: read in
-    place of its matrices.
+    Each module's training mode, the attention function and `use_cache` are restored, also after an error.
     """
     base = base_of(network)
     modes = [(module, module.training) for module in network.modules()]
@@ -38,8 +37,7 @@ def decoding_mode(network: Any, *, copies: Bfloat16Copies | None = None) -> Iter
         network.eval()
         if str(attention).startswith(_OWN_ATTENTION):
             base.set_attn_implementation(_choose_attention(base))
-        with contextlib.nullcontext() if copies is None else copies.in_place():
-            yield
+        yield
     finally:
         if base.config._attn_implementation != attention:
             base.set_attn_implementation(attention)
@@ -65,11 +63,15 @@ class Decoder:
     """
 
     def __init__(self, network: Any, *, bfloat16: bool = False) -> None:
-        """Use a network inside `decoding_mode`. `bfloat16`: matrix products run in bfloat16 (autocast)."""
+        """Use a network inside `decoding_mode`, as its weights are now.
+
+        `bfloat16`: matrix products run in bfloat16: autocast, with copies of the matrices on a CPU.
+        """
         self.base = base_of(network)
         self._prompt_source = _find_prompt(network)
         self._takes = inspect.signature(self.base.forward).parameters
         self._bfloat16 = bfloat16
+        self._copies = Bfloat16Copies(network) if bfloat16 else None
         self._embedding = self.base.get_input_embeddings()
         self._cache: Any = None
         self._mask_BL = torch.empty(0)
@@ -139,7 +141,8 @@ class Decoder:
         }
         inputs = {"attention_mask": self._mask_BL} | {name: value for name, value in optional.items() if name in self._takes}
         inputs |= {"input_ids": ids_BT} if embedded_BTD is None else {"inputs_embeds": embedded_BTD}
-        with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self._bfloat16):
+        in_place = contextlib.nullcontext() if self._copies is None else self._copies.in_place()
+        with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self._bfloat16), in_place:
             output = self.base(**inputs, return_dict=True)
         return output.logits[:, -num_outputs:]
 

@@ -16,14 +16,13 @@ if TYPE_CHECKING:
     import torch
 
     from finewright.inference.answer_schema import SchemaMatcher
-    from finewright.inference.bfloat16_copies import Bfloat16Copies
     from finewright.inference.decoding import Decoder
 
 CACHE_SHARE = 0.25
 """Share of the free memory that the keys and values of a batch may take."""
 MOST_ROWS = {"cpu": 64}
 """Most answers of a batch by device; elsewhere `_MOST_ROWS_ELSEWHERE`. With SmolLM2-135M on one core a token takes 37 ms alone,
-4.4 ms in a batch of 32, and 3.5 ms in one of 64."""
+4.4 ms in a batch of 32, and 3.5 ms in one of 64 (float32)."""
 _MOST_ROWS_ELSEWHERE = 128
 _LOGIT_COPIES = 6
 """Copies of a row of outputs that exist at once while a token is chosen."""
@@ -116,7 +115,6 @@ def generate_answers(  # noqa: PLR0913  a network, what it reads, and how
     options: GenerationOptions | None = None,
     end_ids: Sequence[int],
     bfloat16: bool = False,
-    copies: "Bfloat16Copies | None" = None,
     on_progress: OnProgress | None = None,
     stop_request: StopRequest | None = None,
 ) -> list[Generation]:
@@ -138,8 +136,6 @@ def generate_answers(  # noqa: PLR0913  a network, what it reads, and how
         Tokens that end an answer. Those of the network's own generation config are not looked at.
     bfloat16
         Run matrix products in bfloat16 (autocast).
-    copies
-        Those of the network's matrices in bfloat16; None makes them for this call.
     on_progress
         Called after each token of a batch.
     stop_request
@@ -172,7 +168,7 @@ def generate_answers(  # noqa: PLR0913  a network, what it reads, and how
         return found
 
     vocabulary = _make_vocabulary(tokenizer, options=options, end_ids=end_ids)
-    with decoding.decoding_mode(network, copies=_make_copies(network, copies, bfloat16=bfloat16)):
+    with decoding.decoding_mode(network):
         answers = _answer_in_batches(network, prompts, answer_batch, limits=limits)
     return [answers[number] for number in range(len(prompts))]
 
@@ -214,7 +210,6 @@ def stream_answer(
     options: GenerationOptions | None = None,
     end_ids: Sequence[int],
     bfloat16: bool = False,
-    copies: "Bfloat16Copies | None" = None,
 ) -> Generator[str, None, Generation]:
     """Yield the text of one answer while it is generated, in pieces of whole characters; return the `Generation`.
 
@@ -227,7 +222,7 @@ def stream_answer(
     vocabulary = _make_vocabulary(tokenizer, options=options, end_ids=end_ids)
     (answer,) = batch = _start_answers(tokenizer, [prompt], [0], limits=limits, options=options, vocabulary=vocabulary)
     pieces: list[str] = []
-    with decoding.decoding_mode(network, copies=_make_copies(network, copies, bfloat16=bfloat16)):
+    with decoding.decoding_mode(network):
         steps = _decode_batch(network, batch, options=options, ends=frozenset(end_ids), bfloat16=bfloat16, pieces=pieces)
         while oom.run_or_none(lambda: next(steps)) is not None:
             text = "".join(pieces)
@@ -237,15 +232,6 @@ def stream_answer(
             if answer.finish_reason:
                 return answer.as_generation()
     raise _out_of_memory(0, [prompt], limits)
-
-
-def _make_copies(network: Any, copies: "Bfloat16Copies | None", *, bfloat16: bool) -> "Bfloat16Copies | None":
-    """Return the copies that generation reads: those that were given, or new ones; None in float32."""
-    if copies is not None or not bfloat16:
-        return copies
-    from finewright.inference.bfloat16_copies import Bfloat16Copies
-
-    return Bfloat16Copies(network)
 
 
 def answer_limits(network: Any, prompts: Sequence[Sequence[int]], *, options: GenerationOptions) -> list[int]:
@@ -292,14 +278,14 @@ def plan_batches(network: Any, lengths: Sequence[int], limits: Sequence[int]) ->
     room = CACHE_SHARE * hardware.free_bytes(device)
     token_bytes = 2 * cache_bytes_per_token(base.config, itemsize=weight.element_size())  # growing a cache copies it
     row_bytes = _LOGIT_COPIES * 4 * weight.shape[0]
-    most_rows = MOST_ROWS.get(device, _MOST_ROWS_ELSEWHERE)
+    most = most_rows(device)
     equal = _needs_equal_lengths(base.config)
     batches: list[list[int]] = []
     for number in sorted(range(len(lengths)), key=lambda one: (-lengths[one], one)):
         current = batches[-1] if batches else []
         tokens = max((lengths[one] for one in current), default=0) + max(limits[one] for one in [*current, number])
         fits = (len(current) + 1) * (tokens * token_bytes + row_bytes) <= room
-        if current and fits and len(current) < most_rows and not (equal and lengths[number] != lengths[current[0]]):
+        if current and fits and len(current) < most and not (equal and lengths[number] != lengths[current[0]]):
             current.append(number)
         else:
             batches.append([number])
@@ -313,6 +299,11 @@ def cache_bytes_per_token(config: Any, *, itemsize: int) -> int:
     width = getattr(config, "head_dim", None) or config.hidden_size // num_heads
     key_heads = getattr(config, "num_key_value_heads", None) or num_heads
     return 2 * config.num_hidden_layers * key_heads * width * itemsize
+
+
+def most_rows(device: str) -> int:
+    """Return the most answers of a batch on a device."""
+    return MOST_ROWS.get(device, _MOST_ROWS_ELSEWHERE)
 
 
 def _needs_equal_lengths(config: Any) -> bool:

@@ -4,9 +4,8 @@ import contextlib
 import json
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import replace
-from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal, get_args
 
 from finewright import tasks
 from finewright.core import hardware
@@ -20,9 +19,6 @@ from finewright.inference.chat_prompts import Messages
 from finewright.inference.generation import Generation, GenerationOptions, OnProgress
 from finewright.inference.model import choose_device
 from finewright.models import adapter_folder, hub
-
-if TYPE_CHECKING:
-    from finewright.inference.bfloat16_copies import Bfloat16Copies
 
 Precision = Literal["auto", "float32", "bfloat16"]
 SCORE_TOKENS = 1024
@@ -105,14 +101,6 @@ class LanguageModel:
         """Whether products run in bfloat16 though weights are float32: on a CPU, see `_place`."""
         return self.bfloat16 and self.device == "cpu"
 
-    @cached_property
-    def _copies(self) -> "Bfloat16Copies | None":
-        if not self._autocasts:
-            return None
-        from finewright.inference.bfloat16_copies import Bfloat16Copies
-
-        return Bfloat16Copies(self.network)
-
     def generate(
         self,
         prompts: str | Sequence[str | Messages | Conversation],
@@ -158,7 +146,6 @@ class LanguageModel:
                 options=self._options(options),
                 end_ids=self._end_ids,
                 bfloat16=self._autocasts,
-                copies=self._copies,
                 on_progress=on_progress,
                 stop_request=stop_request,
             )
@@ -182,7 +169,6 @@ class LanguageModel:
                     options=self._options(options),
                     end_ids=self._end_ids,
                     bfloat16=self._autocasts,
-                    copies=self._copies,
                 )
             )
 
@@ -321,7 +307,12 @@ def load_language_model(name: str | Path, *, device: str = "cpu", precision: Pre
 
 
 def _runs_in_bfloat16(wanted: Precision, *, device: str, trained: str) -> bool:
-    """Whether products run in bfloat16 on a device. `trained`: precision of the run, if the model is one's."""
+    """Whether products run in bfloat16 on a device. `trained`: precision of the run, if the model is one's.
+
+    Raise `UserError` if no such precision is known.
+    """
+    if wanted not in get_args(Precision):
+        raise UserError(f"{wanted!r}, wanted one of {', '.join(get_args(Precision))}", where="precision", fix="one of these")
     if wanted != "auto" or trained != "bfloat16":
         return wanted == "bfloat16"
     return (hardware.describe_cpu() if device == "cpu" else hardware.detect()).fast_bfloat16

@@ -33,6 +33,8 @@ FROZEN_CACHE = "trunk"
 """Its key in plan.json."""
 LOADING = "loading"
 """What weights take beyond their size in training right after they are read: all in float32, none rounded yet."""
+OPERATIONS_PER_LAYER = 45
+"""Of a layer of a decoder that reads one token of each answer."""
 OPERATIONS_PER_FIT_PASS = 40
 """What a pass of a regression costs beside its products, in operations of a network: 0.5 ms."""
 NEAR = 0.1
@@ -113,7 +115,7 @@ class CostEstimate:
 class PassCost:
     """Seconds of a pass without gradients: `fixed` ones, however few its tokens are, and those of each token (`per_token`).
 
-    Fixed are reading every matrix once, and what an operation costs by itself.
+    Fixed are reading every matrix once, and what the operations cost by themselves.
     """
 
     fixed: float = 0.0
@@ -128,8 +130,10 @@ def cost_of_pass(prepared_model: PreparedModel, scoring: TraceResult, *, rates: 
     is_tied = output is not None and output.weight is inputs  # then the embedding is multiplied with too
     weights = [one.numel() for one in network.parameters() if is_tied or one is not inputs]
     num_bytes = (2 if prepared_model.runtime.bfloat16 else 4) * sum(weights)
-    fixed = num_bytes / rates.bytes_per_second + scoring.work.num_operations * rates.operation_seconds
-    return PassCost(fixed, rates.seconds(scoring.work) / max(1, scoring.num_tokens))
+    num_layers = len(network.get_submodule(prepared_model.architecture.layers))
+    fixed = num_bytes / rates.bytes_per_second + OPERATIONS_PER_LAYER * num_layers * rates.operation_seconds
+    per_token = rates.seconds(replace(scoring.work, num_operations=0)) / max(1, scoring.num_tokens)
+    return PassCost(fixed, per_token)
 
 
 NOTHING = TraceResult({REST: 0}, Work(), 0)

@@ -33,6 +33,8 @@ FEW_TEXTS, FEW_WIDTH, FEW_HEADS = (1, 2, 3), 16, 2
 
 USUAL_TEXT, USUAL_HEAD, MOST_WIDTH, NUM_LAYERS, SECONDS_TOGETHER = 32, 64, 1024, 3, 0.15
 """Of the layers that are measured as a whole: tokens of each text, width of a head, most width, how many, and for how long."""
+FEWEST_TOKENS, MOST_TOGETHER = 256, 2.0
+"""With fewer tokens, or below the width of a head, the fixed cost of operations hides what is compared. Most that is believed."""
 
 
 @dataclass(frozen=True)
@@ -136,9 +138,12 @@ def _operation_seconds(device: str) -> float:
 
 def _compare_together(rates: HardwareRates, tokens: int, *, width: int) -> float:
     """Return how many times as long some layers take, forward and backward, as their parts at these rates; at least once."""
-    width = max(USUAL_HEAD, min(width, MOST_WIDTH) // USUAL_HEAD * USUAL_HEAD)
+    if tokens < FEWEST_TOKENS or width < USUAL_HEAD:
+        return 1.0
+    width = min(width, MOST_WIDTH) // USUAL_HEAD * USUAL_HEAD
     bfloat16 = hardware.describe_cpu().fast_bfloat16
-    dtype, layout = torch.bfloat16 if bfloat16 else torch.float32, PackedLayout((USUAL_TEXT,) * max(1, tokens // USUAL_TEXT))
+    dtype = torch.bfloat16 if bfloat16 else torch.float32
+    layout = PackedLayout((USUAL_TEXT,) * (tokens // USUAL_TEXT))
     with torch.random.fork_rng(devices=[]):
         layers = [_Layer(width, num_heads=width // USUAL_HEAD, dtype=dtype) for _ in range(NUM_LAYERS)]
     states = torch.full((1, sum(layout.lengths), width), 0.3, requires_grad=True)
@@ -155,7 +160,7 @@ def _compare_together(rates: HardwareRates, tokens: int, *, width: int) -> float
         forward_backward()
     took = _seconds([forward_backward], device="cpu", least=SECONDS_TOGETHER)
     fixed = tracer.work.num_operations * rates.operation_seconds
-    return max(1.0, (took - fixed) / (rates.seconds(tracer.work) - fixed))
+    return min(MOST_TOGETHER, max(1.0, (took - fixed) / (rates.seconds(tracer.work) - fixed)))
 
 
 @cache

@@ -81,15 +81,17 @@ def _choose_rows(rows: Sequence[Example], *, number: int, most: int) -> AnswerTe
 
 
 def plan_seconds(planned: MethodPlan, *, settings: RunConfig) -> float:
-    """Return about how long the answers before and after training take: before it as long ones as are allowed, as an untrained
-    model often does not end, after it such as the training answers."""
+    """Return about how long the answers before and after training take.
+
+    Before it they are as long as is allowed, as an untrained model often does not end. After it they are like training answers.
+    """
     train, tested = planned.splits["train"], planned.splits["test"]
     lengths, test = answer_lengths(train), choose_test(planned.dataset, train, settings=settings)
     if not test.rows:
         return 0.0
     known = answer_lengths(tested)
     asked = sum(tested.lengths[place] - known[place] for place in test.places)
-    num_batches = -(-len(test.rows) // generation.MOST_ROWS["cpu"])
+    num_batches = -(-len(test.rows) // generation.most_rows(planned.training_plan.budget.device))
     cost, rounds = planned.training_plan.pass_cost, [(sum(lengths) / len(lengths), max(lengths))]
     if settings.training.baselines != "off" and planned.method.weights != "random":
         rounds.append((test.max_new_tokens, test.max_new_tokens))

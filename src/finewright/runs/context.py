@@ -10,7 +10,7 @@ from finewright import tasks
 from finewright.core import hardware
 from finewright.core.config import RunConfig
 from finewright.core.errors import RESUME, UserError
-from finewright.core.events import Callback, DownloadProgress, Level, Notice, Stage, StageStarted
+from finewright.core.events import Callback, DownloadProgress, Level, MeasuredStage, Notice, Stage, StageStarted
 from finewright.core.interrupts import Interrupted, StopRequest
 from finewright.core.program import quote_path
 from finewright.data import checks
@@ -95,7 +95,7 @@ class SessionContext:
             self.stage_seconds[name] = time.monotonic() - began - (sum(self._aside) - before)
 
     @contextmanager
-    def aside(self, name: str) -> Iterator[None]:
+    def aside(self, name: MeasuredStage) -> Iterator[None]:
         """Around a part of a stage that is no work of this stage: measure it as a stage of its own, without an event."""
         began = time.monotonic()
         try:

@@ -283,7 +283,7 @@ class ProbeResult(Artifact):
 class RunResult(VersionedFile):
     """result.json: written last, so that its existence means that the run is complete. Bytes and seconds.
 
-    `sessions`: how often the run was started. `stage_seconds`: duration of each stage (`core.events.Stage`) in the last one.
+    `sessions`: how often the run was started. `stage_seconds`: seconds of each (`core.events.MeasuredStage`) in the last one.
     `verification_difference`: largest difference between the scores of the saved model, reloaded in another process, and the
     trained one's. `stopped_early`: before the last of `planned_steps`, because validation no longer improved; `planned_seconds`
     are those of all planned steps. `cpu_share`: of the processor time that training could have had in the last session.

@@ -143,3 +143,18 @@ def test_an_update_of_a_network_is_nearly_that_of_peft(kind, monkeypatch):
     assert own.keys() == expected.keys()
     for name, grad in own.items():
         assert float((grad - expected[name]).norm()) <= 0.05 * float(expected[name].norm()) + 1e-6, name
+
+
+def test_a_bias_that_is_trained_and_hooks_are_left_to_peft():
+    module = peft_layer().train()
+    fused_lora.fuse_lora(module)
+    states, seen = torch.randn(7, 24), []
+    module.layer.base_layer.bias.requires_grad_(True)
+    run(module, states)
+    assert module.layer.base_layer.bias.grad is not None
+    module.layer.base_layer.bias.requires_grad_(False)
+    handle = module.layer.base_layer.register_forward_hook(lambda *_: seen.append(1))
+    run(module, states)
+    handle.remove()
+    run(module, states)
+    assert seen == [1]

@@ -14,6 +14,7 @@ import torch
 from torch import nn
 from transformers.pytorch_utils import Conv1D
 
+from finewright.models import torch_compat
 from finewright.models.kernels import DropoutMask, PackedWeight
 
 
@@ -97,8 +98,9 @@ def _only_adapter(layer: Any) -> str | None:
     variants, biases = getattr(layer, "lora_variant", {}), getattr(layer, "lora_bias", {})
     if adapter not in layer.lora_A or adapter in variants or biases.get(adapter):
         return None
-    weight = layer.base_layer.weight
-    is_plain = isinstance(layer.base_layer, nn.Linear | Conv1D) and weight.dtype == torch.bfloat16 and not weight.requires_grad
+    base, weight = layer.base_layer, layer.base_layer.weight
+    is_plain = isinstance(base, nn.Linear | Conv1D) and weight.dtype == torch.bfloat16 and not torch_compat.has_hooks(base)
+    is_plain = is_plain and not any(one.requires_grad for one in base.parameters())
     return adapter if is_plain and torch.is_autocast_enabled("cpu") and weight.device.type in ("cpu", "meta") else None
 
 

@@ -81,8 +81,8 @@ def _check_behaviour(learner: Any, expect: Any) -> None:
 
     losses = learner.train(model, [_batch(32, seed) for seed in range(60)], 2e-2)
     expect.equal("`train`: one loss a batch", len(losses) if isinstance(losses, list) else losses, 60)
-    fell = losses[-1] < 0.8 * losses[0]
-    expect.true("`train`: the loss falls", fell, expected="it falls", found=f"{losses[0]:.2f} to {losses[-1]:.2f}")
+    least = min(losses[30:])  # each is of other texts: the last one may be high by chance
+    expect.true("`train`: the loss falls", least < 0.8 * losses[0], expected="it falls", found=f"{losses[0]:.2f} to {least:.2f}")
     now = {_plain(name): p for name, p in model.named_parameters() if "lora_" not in name and "modules_to_save" not in name}
     moved = [name for name, old in frozen.items() if name in now and not torch.equal(old, now[name])]
     head = [p for name, p in model.named_parameters() if "modules_to_save" in name]

@@ -30,8 +30,8 @@ _HEADINGS = {
 def describe_start(setup: "Setup") -> str:
     """Return what the demo is about to do."""
     what = "Customers' messages become JSON (team, urgency, product, request): 647 to learn from, 100 to test on."
-    time = "about five minutes on two cores" if setup.has_base else "about two minutes on two cores"
-    return "\n".join([f"{what}\nNothing leaves this machine; {time}.", *([setup.note] if setup.note else [])])
+    where = f"Nothing leaves this machine; about {'five' if setup.has_base else 'two'} minutes on two cores."
+    return "\n".join([what, where, *([setup.note] if setup.note else [])])
 
 
 def show(demo: "ChatDemo", console: Console) -> None:

@@ -1,15 +1,14 @@
 """The command `generate`: answers to prompts that are given one by one, in a file, or on standard input."""
 
 import json
-from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from finewright.cli.arguments import Json, OptionFlags
+from finewright.core import hardware
 from finewright.core.errors import ExitCode, UserError
 
 if TYPE_CHECKING:
@@ -43,7 +42,7 @@ Model = Annotated[str, typer.Argument(help="A run folder, an adapter, a model fo
 System = Annotated[str | None, typer.Option("--system", metavar="TEXT", help="A system message before each prompt.")]
 Device = Annotated[str, typer.Option("--device", help="cpu, cuda, mps, or auto: a GPU if there is one.")]
 Precision = Annotated[
-    Literal["auto", "float32", "bfloat16"],
+    hardware.Precision,
     typer.Option("--precision", help="dtype of matrix products; auto: that of training where the hardware is fast in it."),
 ]
 
@@ -95,8 +94,7 @@ def generate(
         if str(output) == STANDARD_INPUT:
             raise UserError("the answers go to standard output without -o", where="-o", fix="--json, or -o FILE")
         writers.check_output(output, _with_answers(rows, []), force=force)
-    load = partial(_load, model, device=device, precision=precision)
-    answers = _generate(load, rows, options, system=system, raw=raw)
+    answers = _generate(_load(model, device=device, precision=precision), rows, options, system=system, raw=raw)
     from finewright.cli.console import ErrorConsole, print_json, write_text
     from finewright.cli.progress import print_wrapped
 
@@ -200,13 +198,12 @@ def _load(model: str, *, device: str, precision: Precision) -> "LanguageModel":
 
 
 def _generate(
-    load: Callable[[], "LanguageModel"], rows: PromptRows, options: dict[str, Any], *, system: str | None, raw: bool
+    opened: "LanguageModel", rows: PromptRows, options: dict[str, Any], *, system: str | None, raw: bool
 ) -> "list[Generation]":
     from finewright.cli.console import ErrorConsole
     from finewright.cli.predict import ScoringProgress
     from finewright.cli.progress import print_wrapped
 
-    opened = load()
     for note in [*rows.notes, *opened.notes]:
         print_wrapped(ErrorConsole(), note)
     with ScoringProgress(len(rows.prompts), doing="generating", noun="answers") as progress:

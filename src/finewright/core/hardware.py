@@ -63,6 +63,10 @@ def describe_cpu() -> Hardware:
     return Hardware("cpu", _cpu_name(), cpu_count(), memory_bytes(), 0, bool(flag), reason)
 
 
+Precision = Literal["auto", "float32", "bfloat16"]
+"""What may be asked for as the dtype of matrix products."""
+
+
 def choose_precision(wanted: str, *, hardware: Hardware) -> tuple[str, str]:
     """Return (`float32` or `bfloat16`, the reason); `auto` takes the dtype in which the machine is fast."""
     if wanted != "auto":

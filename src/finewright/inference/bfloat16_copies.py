@@ -17,7 +17,7 @@ from torch import nn
 from transformers.pytorch_utils import Conv1D
 
 from finewright.core import hardware
-from finewright.models import torch_compat
+from finewright.models import kernels, torch_compat
 
 MEMORY_SHARE = 0.5
 """Share of the free memory that the copies may take."""
@@ -30,7 +30,7 @@ class _Copy:
 
     def __init__(self, module: Any) -> None:
         self._is_packed = torch_compat.can_pack(torch.bfloat16)
-        weight_OI = (module.weight.T if isinstance(module, Conv1D) else module.weight).detach().to(torch.bfloat16)
+        weight_OI = kernels.read_matrix(module).detach().to(torch.bfloat16)
         self._weight = torch_compat.pack_weight(weight_OI) if self._is_packed else weight_OI
         self._bias = None if module.bias is None else module.bias.detach().to(torch.bfloat16)
 

@@ -121,8 +121,8 @@ def generate_answers(  # noqa: PLR0913  a network, what it reads, and how
     """Return an answer for each prompt, in order.
 
     The network may be in the middle of training: its mode, its attention function and the state of all random numbers are
-    afterwards what they were. An answer does not depend on the other prompts of its batch; one that is drawn depends on the
-    seed and the prompt's place in the list.
+    afterwards what they were. In float32 an answer does not depend on the other prompts of its batch. One that is drawn depends
+    on the seed and the prompt's place in the list.
 
     Parameters
     ----------

@@ -5,12 +5,13 @@ import json
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 from finewright import tasks
 from finewright.core import hardware
 from finewright.core.config import DataConfig
 from finewright.core.errors import ExitCode, UserError
+from finewright.core.hardware import Precision
 from finewright.core.interrupts import StopRequest
 from finewright.data.conversation_shapes import as_prompt
 from finewright.data.conversations import Conversation, Message
@@ -20,7 +21,6 @@ from finewright.inference.generation import Generation, GenerationOptions, OnPro
 from finewright.inference.model import choose_device
 from finewright.models import adapter_folder, hub
 
-Precision = Literal["auto", "float32", "bfloat16"]
 SCORE_TOKENS = 1024
 """Tokens of a batch that is scored, padding included."""
 
@@ -140,14 +140,7 @@ class LanguageModel:
         ]
         with self._switched():
             return generation.generate_answers(
-                self.network,
-                self.tokenizer,
-                ids,
-                options=self._options(options),
-                end_ids=self._end_ids,
-                bfloat16=self._autocasts,
-                on_progress=on_progress,
-                stop_request=stop_request,
+                self.network, self.tokenizer, ids, **self._how(options), on_progress=on_progress, stop_request=stop_request
             )
 
     def chat(self, messages: Messages, **options: Any) -> str:
@@ -161,16 +154,11 @@ class LanguageModel:
         """
         ids = self.encode_prompt(messages)
         with self._switched():
-            return (
-                yield from generation.stream_answer(
-                    self.network,
-                    self.tokenizer,
-                    ids,
-                    options=self._options(options),
-                    end_ids=self._end_ids,
-                    bfloat16=self._autocasts,
-                )
-            )
+            return (yield from generation.stream_answer(self.network, self.tokenizer, ids, **self._how(options)))
+
+    def _how(self, options: dict[str, Any]) -> dict[str, Any]:
+        """Return how answers are generated, as `generation` takes it."""
+        return {"options": self._options(options), "end_ids": self._end_ids, "bfloat16": self._autocasts}
 
     def encode_prompt(
         self, prompt: str | Messages | Conversation, *, system: str | None = None, raw: bool = False, where: str = "prompt"
@@ -313,9 +301,10 @@ def _runs_in_bfloat16(wanted: Precision, *, device: str, trained: str) -> bool:
     """
     if wanted not in get_args(Precision):
         raise UserError(f"{wanted!r}, wanted one of {', '.join(get_args(Precision))}", where="precision", fix="one of these")
-    if wanted != "auto" or trained != "bfloat16":
-        return wanted == "bfloat16"
-    return (hardware.describe_cpu() if device == "cpu" else hardware.detect()).fast_bfloat16
+    if wanted == "auto" and trained != "bfloat16":
+        return False
+    machine = hardware.describe_cpu() if device == "cpu" else hardware.detect()
+    return hardware.choose_precision(wanted, hardware=machine)[0] == "bfloat16"
 
 
 def _read_run(folder: Path) -> dict[str, Any] | None:

@@ -154,6 +154,11 @@ def pack(module: Any) -> None:
     module.__class__ = _PACKED[type(module)]
 
 
+def read_matrix(module: Any) -> torch.Tensor:
+    """Return the weight of a plain matrix as (O, I)."""
+    return module.weight.T if isinstance(module, Conv1D) else module.weight  # type: ignore[no-any-return]
+
+
 def count_matrix_weights(module: Any) -> int:
     """Return the size of a plain matrix, packed or not; 0 for all other modules."""
     return int(module.weight.numel()) if type(module) in (*_PACKED, *_PACKED.values()) else 0

@@ -12,6 +12,7 @@ from finewright.baselines.predictor import BaselinePredictor
 from finewright.core.argument_names import naming_arguments
 from finewright.core.config import DataConfig
 from finewright.core.errors import ExitCode, UserError
+from finewright.core.hardware import Precision
 from finewright.core.units import counted
 from finewright.data import writers
 from finewright.data.columns import Columns
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
 
     from finewright.inference.generation import Generation
     from finewright.inference.generation import OnProgress as OnAnswers
-    from finewright.inference.language_model import LanguageModel, Precision
+    from finewright.inference.language_model import LanguageModel
     from finewright.runs.rows_to_label import RowsToLabel
     from finewright.runs.suspects import Suspects
 
@@ -160,7 +161,7 @@ class Run:
         return self.load_language_model(device="auto")
 
     @naming_arguments()
-    def load_language_model(self, *, device: str = "auto", precision: "Precision" = "auto") -> "LanguageModel":
+    def load_language_model(self, *, device: str = "auto", precision: Precision = "auto") -> "LanguageModel":
         """Load the language model, ready to generate. `device`: as in `load`. `precision`: of the matrix products, `float32` or
         `bfloat16`; `auto` is that of the training where the hardware is fast in it."""
         if not self.generates:

@@ -15,7 +15,7 @@ from torch import nn
 from transformers.pytorch_utils import Conv1D
 
 from finewright.models import torch_compat
-from finewright.models.kernels import DropoutMask, PackedWeight
+from finewright.models.kernels import DropoutMask, PackedWeight, read_matrix
 
 
 class _LowRankProduct(torch.autograd.Function):
@@ -54,7 +54,7 @@ class _LowRankProduct(torch.autograd.Function):
         grad_down_RI = (grad_TR.T @ kept_TI).float()
         if not ctx.needs_input_grad[0]:
             return None, grad_down_RI, grad_up_OR, None, None, None
-        grad_TI = grad_TO @ _weight(ctx.base)
+        grad_TI = grad_TO @ read_matrix(ctx.base)
         if mask_TI is None:
             grad_TI.addmm_(grad_TR, down_RI)
         else:
@@ -62,16 +62,11 @@ class _LowRankProduct(torch.autograd.Function):
         return grad_TI.to(ctx.dtype).unflatten(0, ctx.shape[:-1]), grad_down_RI, grad_up_OR, None, None, None
 
 
-def _weight(base: Any) -> torch.Tensor:
-    """The frozen matrix as (O, I)."""
-    return base.weight.T if isinstance(base, Conv1D) else base.weight  # type: ignore[no-any-return]
-
-
 def _product(base: Any, states_TI: torch.Tensor) -> torch.Tensor:
     """states · Wᵀ + bias, without gradients."""
     if isinstance(getattr(base, "packed", None), PackedWeight):
         return base.packed.product(states_TI)  # type: ignore[no-any-return]
-    return nn.functional.linear(states_TI, _weight(base), base.bias)
+    return nn.functional.linear(states_TI, read_matrix(base), base.bias)
 
 
 @cache

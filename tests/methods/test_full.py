@@ -22,3 +22,8 @@ def test_saved_folder_loads_in_transformers(tmp_path):
     theirs = again.state_dict()
     for name, tensor in prepared_model.network.state_dict().items():
         assert torch.equal(theirs[name], tensor), name
+
+
+def test_a_large_model_makes_half_as_many_updates_on_few_rows():
+    method = methods.build_method("full", {})
+    assert [method.least_updates(parameters) for parameters in (22_000_000, 135_000_000)] == [250, 125]

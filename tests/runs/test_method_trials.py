@@ -21,7 +21,7 @@ from finewright.tasks.measures import Metric
 from support import tiny
 
 ACCURACY = Metric("accuracy", is_share=True)
-SIZE = DataSize(num_rows=400, num_validation=40, embeds_texts=True, total_parameters=10_000_000)
+SIZE = DataSize(num_rows=400, num_validation=40, embeds_texts=True, are_pairs=False, total_parameters=10_000_000)
 
 
 def dataset(labels):
@@ -97,7 +97,7 @@ def test_what_suits_few_rows_wins_where_trials_cannot_tell_it_from_the_best():
 
 @pytest.mark.parametrize(("start", "expected"), [("auto", 4), ("random", 0)])
 def test_trials_start_the_head_as_the_run_does(tmp_path, monkeypatch, start, expected):
-    tiny.folder(tmp_path / "base", kind="gpt2")
+    tiny.folder(tmp_path / "base", kind="bert")
     tiny.tickets(tmp_path / "tickets.csv", count=40)
     started, honest = [], method_trials.head_start.start_from_probe
 
@@ -124,8 +124,8 @@ def test_every_tried_method_can_be_built():
     assert {method.name() for method in tried} == {"full", "freeze", "contrastive"}
     assert tried[0].name() == "contrastive", "what suits few rows comes first"
     assert next(method for method in tried if method.name() == "freeze").num_layers == 0
-    others = tried_methods(candidates, replace(SIZE, embeds_texts=False))
-    assert {method.name() for method in others} == {"full", "freeze"}, "no decoder that only continues texts, no pairs"
+    others = tried_methods(candidates, replace(SIZE, are_pairs=True))
+    assert {method.name() for method in others} == {"full", "freeze"}, "pairs with one label are not alike"
     large = tried_methods(candidates, replace(SIZE, total_parameters=SMALL_MODEL + 1))
     assert {method.name() for method in large} == {"lora", "freeze", "contrastive"}, "adapters for a large model"
     without = tried_methods([one for one in candidates if one.name() != "full"], SIZE)
@@ -169,6 +169,25 @@ def test_a_run_trains_the_best_and_says_why(tmp_path):
     assert "held out" in choice["reason"]
     assert choice["reason"].startswith("contrastive was no worse than the frozen features on rows held out of the")
     assert [one.code for one in notices if getattr(one, "code", "") == "trial"] == ["trial"] * 2, "one trial, and its outcome"
+
+
+def test_a_trial_that_takes_too_long_is_not_made_and_the_user_is_told(tmp_path, monkeypatch):
+    tiny.folder(tmp_path / "base", kind="bert")
+    tiny.tickets(tmp_path / "tickets.csv", count=40)
+    monkeypatch.setattr(method_trials, "MOST_SECONDS", 0.0)
+    notices = []
+    options = {"training.max_steps": 2, "training.num_threads": 1}
+    data, base = tmp_path / "tickets.csv", tmp_path / "base"
+    run = api.train(data, model=base, output_dir=tmp_path / "run", options=options, callbacks=[notices.append])
+    told = [one.message for one in notices if getattr(one, "code", "") == "trial" and one.level == "warning"]
+    assert len(told) == 3, "every method that suits small data"
+    assert all("cannot be tried: its trial would take about" in message for message in told)
+    assert run.result.method == "lora", "the usual order"
+
+
+def test_one_trial_that_compares_with_nothing_is_not_called_better_than_frozen_features():
+    said = method_trials.describe([trial("full", 0.58)], trial("full", 0.58), metric=ACCURACY, num_rows=48)
+    assert said.startswith("full was the only method tried on rows held out")
 
 
 @pytest.mark.parametrize(("is_tight", "expected"), [(False, "full: suits the rows"), (True, "lora: near full")])
@@ -253,7 +272,11 @@ def test_the_only_row_of_a_label_is_always_trained_on():
     [
         ({}, "contrastive"),
         ({"num_validation": 19}, ""),  # too few to decide: it is tried first
-        ({"embeds_texts": False}, ""),
+        ({"embeds_texts": False}, "full"),
+        ({"embeds_texts": False, "num_validation": 0}, "full"),
+        ({"are_pairs": True}, "full"),
+        ({"are_pairs": True, "num_validation": 19}, ""),
+        ({"embeds_texts": False, "total_parameters": SMALL_MODEL + 1}, "lora"),
         ({"num_rows": 15}, ""),
         ({"num_rows": 501}, "full"),
         ({"num_rows": 501, "embeds_texts": False, "num_validation": 0}, "full"),
@@ -278,7 +301,7 @@ def test_many_rows_of_each_of_many_labels_still_suit_contrastive():
 @pytest.mark.parametrize(
     ("task", "num_rows", "expected"),
     [
-        ("multi-label-classification", 400, "lora"),  # contrastive cannot learn it
+        ("multi-label-classification", 400, "full"),  # contrastive cannot learn it
         ("multi-label-classification", 501, "full"),
         ("regression", 501, "full"),
         ("text-generation", 501, "lora"),

@@ -50,7 +50,7 @@ class Method(Options):
     suits_small_models: ClassVar[bool] = False
     """Whether `auto` prefers the method where a small model has many rows."""
     probe_steps: ClassVar[int] = 500
-    """Fewest updates by default where the head starts from the frozen features and the data gives few in its epochs."""
+    """What `least_updates` returns for a model of any size."""
     preference: ClassVar[int] = 100
     """`auto` prefers the lowest."""
     preference_reason: ClassVar[str] = ""
@@ -74,6 +74,13 @@ class Method(Options):
     def quantization(self) -> "FourBit | None":
         """How frozen matrices are quantized when the model is loaded; None: not at all."""
         return None
+
+    def least_updates(self, total_parameters: int) -> int:
+        """Return the fewest updates by default where the head starts from the frozen features and the rows give few.
+
+        `total_parameters`: of the model.
+        """
+        return self.probe_steps
 
     @abstractmethod
     def prepare(self, base: "BaseNetwork") -> "PreparedModel":

@@ -118,37 +118,58 @@ def _is_small_data(task: "Task", num_rows: int) -> bool:
 
 @dataclass(frozen=True)
 class DataSize:
-    """What the order of methods depends on. `embeds_texts`: as in `pooling.embeds_texts`, and rows are single texts: of pairs the
-    label is a relation, and pairs with one label are not alike. `total_parameters`: of the model."""
+    """What the order of methods depends on. `embeds_texts`: as in `pooling.embeds_texts`. `are_pairs`: whether rows are pairs of
+    texts: their label is a relation, and pairs with one label are not alike. `total_parameters`: of the model."""
 
     num_rows: int
     num_validation: int
     embeds_texts: bool
+    are_pairs: bool
     total_parameters: int
+
+    @property
+    def model(self) -> str:
+        """The model in words."""
+        return f"a model of {self.total_parameters / 1e6:,.1f} million parameters"
 
 
 def order_by_data(candidates: Sequence[Method], task: "Task", size: DataSize) -> tuple[tuple[Method, ...], str]:
     """Return the candidates with the one first that suits the data without any trial, and the reason; else as they are, and none.
 
-    Few rows: the method that suits them, where the validation rows of the run itself decide between it and the frozen features.
-    Many rows: all weights of a small model. Otherwise trials decide, or the usual order.
+    Trials compare with the frozen features on small data. They are not made where the validation rows of the run do the same, and
+    with a decoder that does not embed texts: its frozen features say too little (decision 34). With many rows all weights of a
+    small model are trained. Otherwise trials decide, or the usual order.
     """
     if len(candidates) < 2 or any(method.model_fields_set for method in candidates):
         return tuple(candidates), ""
     first, reason = None, ""
     if _is_small_data(task, size.num_rows):
-        if size.embeds_texts and size.num_validation >= LEAST_DECIDING_ROWS:
-            first = next((method for method in candidates if method.suits_few_rows and not task.why_not(method)), None)
-            reason = (
-                f"suits {size.num_rows:,} rows; {size.num_validation:,} validation rows decide between it and frozen features"
-            )
+        decides = size.num_validation >= LEAST_DECIDING_ROWS
+        if decides or not size.embeds_texts:
+            first, why = _choose_for_few_rows(candidates, task, size)
+            judge = f"{size.num_validation:,} validation rows decide between it and frozen features"
+            reason = f"{why} {size.num_rows:,} rows; {judge}" if decides else f"{why} {size.num_rows:,} rows"
     elif size.num_rows > MOST_ROWS and size.total_parameters <= SMALL_MODEL and not task.is_language_model():
-        first = next((method for method in candidates if method.suits_small_models), None)
-        model = f"a model of {size.total_parameters / 1e6:,.1f} million parameters"
-        reason = f"{model} learns most from {size.num_rows:,} rows with all of them"
+        first = _trains_whole(candidates)
+        reason = f"{size.model} learns most from {size.num_rows:,} rows with all of them"
     if first is None:
         return tuple(candidates), ""
     return (first, *(method for method in candidates if method is not first)), reason
+
+
+def _choose_for_few_rows(candidates: Sequence[Method], task: "Task", size: DataSize) -> tuple[Method, str]:
+    """Return the method for small data where nothing is tried, and why, to go before the number of rows."""
+    suiting = [method for method in candidates if method.suits_few_rows and not task.why_not(method)]
+    if suiting and size.embeds_texts and not size.are_pairs:
+        return suiting[0], "suits"
+    whole = _trains_whole(candidates)
+    if whole and size.total_parameters <= SMALL_MODEL:
+        return whole, f"{size.model} learns more by it than by any other method from"
+    return candidates[0], "the preferred method for"
+
+
+def _trains_whole(candidates: Sequence[Method]) -> Method | None:
+    return next((method for method in candidates if method.suits_small_models), None)
 
 
 def tried_methods(candidates: Sequence[Method], size: DataSize) -> list[Method]:
@@ -157,7 +178,8 @@ def tried_methods(candidates: Sequence[Method], size: DataSize) -> list[Method]:
     Methods that draw texts together made models worse that do not embed texts (decision 30). A small model is trained whole where
     that is possible, not with adapters (decision 33).
     """
-    suiting = [one for one in candidates if one.trial_options is not None and (size.embeds_texts or one.objective == "task")]
+    draws = size.embeds_texts and not size.are_pairs
+    suiting = [one for one in candidates if one.trial_options is not None and (draws or one.objective == "task")]
     whole = [one for one in suiting if one.suits_small_models]
     if whole and size.total_parameters <= SMALL_MODEL:
         suiting = [one for one in suiting if one.saves != "adapter"]

@@ -11,9 +11,9 @@ if TYPE_CHECKING:
 
 
 def measure_size(source: hub.ModelSource, train: "Sequence[Example]", *, num_validation: int, total_parameters: int) -> DataSize:
-    """Return the numbers of rows, and whether the model embeds what they consist of."""
+    """Return the numbers of rows, whether they are pairs, and whether the model embeds texts."""
     config = meta.load_saved_config(source.path)
     are_pairs = any(row.pair is not None for row in train[:1])
     is_causal = architectures.architecture_of(config).is_causal
-    embeds_texts = not are_pairs and pooling.embeds_texts(source.path, config, is_causal=is_causal)
-    return DataSize(len(train), num_validation, embeds_texts, total_parameters)
+    embeds_texts = pooling.embeds_texts(source.path, config, is_causal=is_causal)
+    return DataSize(len(train), num_validation, embeds_texts, are_pairs, total_parameters)

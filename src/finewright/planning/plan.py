@@ -172,7 +172,7 @@ def plan_training(
         updates = _pair_updates(texts, settings=settings, num_labels=len(task.labels), choices=made)
         every, patience = len(updates), 0
     else:
-        usual = (*task.least_epochs, method.probe_steps if start == "probe" else defaults.LEAST_STEPS)
+        usual = (*task.least_epochs, method.least_updates(base.total_parameters) if start == "probe" else defaults.LEAST_STEPS)
         updates, every = _usual_updates(training, first, usual=usual, settings=settings, choices=made)
         patience = defaults.default_early_stopping_patience(options, num_validation=len(scored), choices=made)
     warnings += _few_rows(updates, num_rows=len(training), least=task.least_rows_per_update)

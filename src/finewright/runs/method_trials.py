@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 
 from finewright.core.config import RunConfig
-from finewright.core.units import counted
+from finewright.core.errors import UserError
+from finewright.core.units import counted, format_seconds
 from finewright.data.dataset import Dataset
 from finewright.data.multi_label_splits import find_rarest_labels
 from finewright.data.splits import split_into_folds
@@ -99,8 +100,11 @@ def shorten(settings: RunConfig, method: Method) -> RunConfig:
 
 def try_method(
     method: Method, dataset: Dataset, task: Task, *, plan_one: Callable[[Method, Dataset], MethodPlan], load: Load
-) -> Trial | None:
-    """Train a method on parts of the training rows and score it on the others; None if that would take too long."""
+) -> Trial:
+    """Train a method on parts of the training rows and score it on the others.
+
+    Raise `UserError` if that would take too long or does not fit.
+    """
     began, parts, targets = time.monotonic(), split_rows(dataset, task), task.targets(dataset.train)
     scored = sorted(row for _, left_out in parts for row in left_out)
     places = {row: place for place, row in enumerate(scored)}
@@ -110,8 +114,12 @@ def try_method(
         rows = dataset.train
         part = replace(dataset, train=[rows[row] for row in chosen], validation=[], test=[rows[row] for row in left_out])
         planned = plan_one(method, part)
-        if not planned.training_plan.fits or planned.training_plan.plan.seconds * len(parts) > MOST_SECONDS:
-            return None
+        if not planned.training_plan.fits:
+            raise UserError("its trial does not fit", where="method", fix=f"--method {method.name()} says what would fit")
+        seconds = planned.training_plan.plan.seconds * len(parts)
+        if seconds > MOST_SECONDS:
+            what = f"its trial would take about {format_seconds(seconds)}, and {format_seconds(MOST_SECONDS)} is the most"
+            raise UserError(what, where="method", fix=f"--method {method.name()}")
         model, base = load(planned, part)
         numbers = [places[row] for row in left_out]
         if _start_head(model, task, planned, base=base) and method.suits_few_rows:
@@ -170,7 +178,9 @@ def describe(trials: Sequence[Trial], best: Trial, *, metric: Metric, num_rows: 
     ranked = sorted(trials, key=lambda trial: trial.value, reverse=metric.higher_is_better)
     found = ", ".join(trial.describe(metric) for trial in ranked)
     seconds = sum(trial.seconds for trial in trials)
-    why = f"{best.method.name()} was {'no worse than the frozen features' if len(trials) == 1 else 'best'}"
+    why = f"{best.method.name()} was best"
+    if len(trials) == 1:
+        why = f"{best.method.name()} was {'no worse than the frozen features' if best.is_enough else 'the only method tried'}"
     if any(_is_better(trial, best, metric) for trial in trials):
         why = f"{best.method.name()} was as good as the best within one standard error, and suits few rows"
     tie = "; of equal ones the lowest loss decides" if sum(trial.value == best.value for trial in trials) > 1 else ""

@@ -225,12 +225,11 @@ def try_methods(
         context.notify(f"trying {method.name()} on held-out training rows", code="trial")
         try:
             with context.stop.at_once(), preserving_random_state(torch.device(context.machine.device)):
-                trial = method_trials.try_method(method, dataset, task, plan_one=plan_one, load=load)
+                trials.append(method_trials.try_method(method, dataset, task, plan_one=plan_one, load=load))
         except UserError as error:  # the others are tried all the same; the run itself meets the fault again if it is the data's
             context.notify(f"{method.name()} cannot be tried: {error.what}", level="warning", code="trial")
             continue
-        trials += [trial] if trial is not None else []
-        if trials and trials[-1].is_enough:
+        if trials[-1].is_enough:
             break
     return method_trials.decide(trials, candidates, metric=task.metric, num_rows=len(dataset.train))
 

@@ -240,8 +240,36 @@ def test_a_trial_on_half_the_rows_makes_as_many_epochs_as_the_run():
         assert method_trials.shorten(asked, contrastive) is asked
 
 
+@pytest.mark.parametrize(("is_right", "expected"), [(True, 1), (False, 2)])
+def test_the_second_half_is_tried_only_where_the_first_is_behind_the_frozen_features(monkeypatch, is_right, expected):
+    data, parts = dataset(["a", "b"] * 20), []
+    task = task_of(data)
+    cheap = SimpleNamespace(fits=True, plan=SimpleNamespace(seconds=1.0))
+
+    def plan_one(method, part):
+        parts.append(part)
+        return SimpleNamespace(training_plan=cheap, splits={"test": part.test})
+
+    def always_a(model, rows):
+        return np.array([[1.0, 0.0]] * len(rows), dtype=np.float32)
+
+    def train_and_score(model, task, planned):
+        own = np.array([[row.label == "a", row.label == "b"] for row in planned.splits["test"]], dtype=np.float32)
+        return own if is_right else 1 - own
+
+    monkeypatch.setattr(method_trials.scoring, "score_split", always_a)
+    monkeypatch.setattr(method_trials, "_train_and_score", train_and_score)
+    monkeypatch.setattr(method_trials, "_start_head", lambda *args, **kwargs: True)
+    method = methods.build_method("contrastive", {})
+    found = method_trials.try_method(method, data, task, plan_one=plan_one, load=lambda planned, part: (None, None))
+    assert len(parts) == expected
+    assert found.value == float(is_right)
+    assert found.frozen.value == 0.5
+    assert len(found.right) == 20 * expected, "every scored row once"
+
+
 def test_trials_change_nothing_of_the_run_that_follows(tmp_path):
-    tiny.folder(tmp_path / "base", kind="gpt2")
+    tiny.folder(tmp_path / "base", kind="bert")
     tiny.tickets(tmp_path / "tickets.csv", count=40)
     options = {"training.max_steps": 4, "training.num_threads": 1}
     auto = api.train(tmp_path / "tickets.csv", model=tmp_path / "base", output_dir=tmp_path / "auto", options=options)

@@ -92,7 +92,7 @@ class PlannedTrials:
         first, *others = self.methods
         when = "if it is worse than the frozen features" if self.is_first_enough else "after it"
         seconds = units.format_seconds(self.seconds)
-        tried = f"{first} is tried on held-out rows, in about {seconds}"
+        tried = f"{first} is tried on held-out rows, in about {seconds} at most"
         return f"so few rows decide themselves: {tried}; {' and '.join(others)} {when}"
 
 

@@ -1,8 +1,9 @@
 """Try methods on held-out parts of small data, so that nobody has to know which method suits so few rows.
 
 The training rows are split in two parts; a method is trained on one and scored on the other, and of few rows the other way round
-too. These rows together give the task's metric for each method, on the same rows. The method that suits few rows comes first. Its
-head starts from the frozen features, so its trial shows what these reach too: if it keeps up with them, nothing else is tried.
+too, unless the first part is enough to tell. These rows together give the task's metric for each method, on the same rows. The
+method that suits few rows comes first. Its head starts from the frozen features, so its trial shows what these reach too: if it
+keeps up with them, nothing else is tried.
 """
 
 import time
@@ -103,31 +104,60 @@ def try_method(
 ) -> Trial:
     """Train a method on parts of the training rows and score it on the others.
 
-    Raise `UserError` if that would take too long or does not fit.
+    One that suits few rows and is not behind the frozen features on the first part is enough: the second is not made. Raise
+    `UserError` if the trial would take too long or does not fit.
     """
-    began, parts, targets = time.monotonic(), split_rows(dataset, task), task.targets(dataset.train)
-    scored = sorted(row for _, left_out in parts for row in left_out)
-    places = {row: place for place, row in enumerate(scored)}
-    before, after = (task.start_evaluation([targets[row] for row in scored]) for _ in range(2))
-    num_fitted = 0
+    began, parts, done = time.monotonic(), split_rows(dataset, task), []
     for chosen, left_out in parts:
         rows = dataset.train
         part = replace(dataset, train=[rows[row] for row in chosen], validation=[], test=[rows[row] for row in left_out])
         planned = plan_one(method, part)
-        if not planned.training_plan.fits:
-            raise UserError("its trial does not fit", where="method", fix=f"--method {method.name()} says what would fit")
-        seconds = planned.training_plan.plan.seconds * len(parts)
-        if seconds > MOST_SECONDS:
-            what = f"its trial would take about {format_seconds(seconds)}, and {format_seconds(MOST_SECONDS)} is the most"
-            raise UserError(what, where="method", fix=f"--method {method.name()}")
+        _check_cost(method, planned, num_parts=len(parts))
         model, base = load(planned, part)
-        numbers = [places[row] for row in left_out]
+        frozen = None
         if _start_head(model, task, planned, base=base) and method.suits_few_rows:
-            before.update(numbers, scoring.score_split(model, planned.splits["test"]))
-            num_fitted += 1
-        after.update(numbers, _train_and_score(model, task, planned))
-    frozen = _as_trial(method, before, task, seconds=0.0) if num_fitted == len(parts) else None
-    return replace(_as_trial(method, after, task, seconds=time.monotonic() - began), frozen=frozen)
+            frozen = scoring.score_split(model, planned.splits["test"])
+        done.append(_ScoredPart(left_out, _train_and_score(model, task, planned), frozen))
+        trial = _summarise(method, done, task, dataset)
+        if trial.is_enough and not (trial.frozen and _is_better(trial.frozen, trial, task.metric)):
+            break
+    return replace(trial, seconds=time.monotonic() - began)
+
+
+def _check_cost(method: Method, planned: MethodPlan, *, num_parts: int) -> None:
+    """Raise `UserError` if a trial does not fit or takes too long."""
+    if not planned.training_plan.fits:
+        raise UserError("its trial does not fit", where="method", fix=f"--method {method.name()} says what would fit")
+    seconds = planned.training_plan.plan.seconds * num_parts
+    if seconds > MOST_SECONDS:
+        what = f"its trial would take about {format_seconds(seconds)}, and {format_seconds(MOST_SECONDS)} is the most"
+        raise UserError(what, where="method", fix=f"--method {method.name()}")
+
+
+@dataclass(frozen=True)
+class _ScoredPart:
+    """The outputs for rows that were left out, shape (N, C): after training, and with the head alone, None if not measured."""
+
+    rows: list[int]
+    after: np.ndarray
+    frozen: np.ndarray | None
+
+
+def _summarise(method: Method, parts: Sequence[_ScoredPart], task: Task, dataset: Dataset) -> Trial:
+    """Return the trial that parts come to, without its seconds."""
+    targets = task.targets(dataset.train)
+    rows = sorted(row for part in parts for row in part.rows)
+    places = {row: place for place, row in enumerate(rows)}
+
+    def evaluate(outputs: Sequence[np.ndarray]) -> Trial:
+        evaluation = task.start_evaluation([targets[row] for row in rows])
+        for part, output in zip(parts, outputs, strict=True):
+            evaluation.update([places[row] for row in part.rows], output)
+        return _as_trial(method, evaluation, task, seconds=0.0)
+
+    frozen = [part.frozen for part in parts if part.frozen is not None]
+    after = evaluate([part.after for part in parts])
+    return replace(after, frozen=evaluate(frozen)) if len(frozen) == len(parts) else after
 
 
 def _as_trial(method: Method, evaluation: Evaluation, task: Task, *, seconds: float) -> Trial:

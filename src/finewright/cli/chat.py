@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from finewright.cli.generate import GENERATION_FLAGS, Device, Model, Precision, System, load_options
+from finewright.cli.generate import GENERATION_FLAGS, Device, Model, Precision, System, load_model, load_options
 from finewright.core.errors import UserError
 from finewright.core.interrupts import Interrupted
 
@@ -44,9 +44,7 @@ def chat(
     from finewright.core.config import build_options
 
     build_options(load_options(), flags)
-    from finewright.inference.language_model import load_language_model
-
-    opened = load_language_model(model, device=device, precision=precision)
+    opened = load_model(model, device=device, precision=precision)
     if not opened.has_template:
         what = "the model has no chat template, so it cannot chat"
         raise UserError(what, where=model, fix=f"`finewright generate {model} PROMPT` continues a text")

@@ -5,6 +5,7 @@ import errno
 import json
 import os
 import sys
+from collections.abc import Iterator
 from typing import Any
 
 from rich.console import Console
@@ -70,6 +71,13 @@ class ErrorConsole(_Console):
             super().__exit__(exc_type, exc_value, traceback)
         except OSError:
             self._fall_silent()
+
+
+@contextlib.contextmanager
+def showing_loading(name: str) -> Iterator[None]:
+    """Say on a terminal what is loaded, while libraries and weights are: that takes seconds."""
+    with ErrorConsole().status(f"loading {clean(name)}"):
+        yield
 
 
 def redirect_to_null(file: Any) -> None:

@@ -94,7 +94,7 @@ def generate(
         if str(output) == STANDARD_INPUT:
             raise UserError("the answers go to standard output without -o", where="-o", fix="--json, or -o FILE")
         writers.check_output(output, _with_answers(rows, []), force=force)
-    answers = _generate(_load(model, device=device, precision=precision), rows, options, system=system, raw=raw)
+    answers = _generate(load_model(model, device=device, precision=precision), rows, options, system=system, raw=raw)
     from finewright.cli.console import ErrorConsole, print_json, write_text
     from finewright.cli.progress import print_wrapped
 
@@ -188,10 +188,12 @@ def _read_source(source: str | Path) -> PromptRows:
     return PromptRows(prompts, found.table, [*found.notes, *notes])
 
 
-def _load(model: str, *, device: str, precision: Precision) -> "LanguageModel":
+def load_model(model: str, *, device: str, precision: Precision) -> "LanguageModel":
+    """Load a language model, which a terminal shows."""
+    from finewright.cli.console import showing_loading
     from finewright.core.imports import garbage_collection_paused
 
-    with garbage_collection_paused():
+    with showing_loading(model), garbage_collection_paused():
         from finewright.inference.language_model import load_language_model
 
         return load_language_model(model, device=device, precision=precision)

@@ -259,9 +259,10 @@ def _say_source(source: str | None, texts: list[str] | None, rows: "TextRows") -
 
 def _predict_texts(run: Path, rows: "TextRows", *, abstain: float | None, interval: float | None, as_json: bool) -> None:
     """Predict and show a short table, or all predictions as JSON."""
+    from finewright.cli.console import showing_loading
     from finewright.core.imports import garbage_collection_paused
 
-    with garbage_collection_paused():
+    with showing_loading(str(run)), garbage_collection_paused():
         from finewright.inference import labelling
         from finewright.runs.run import open_run
 
@@ -325,10 +326,10 @@ def show_value(value: Any) -> str:
 
 def _label_rows(run: Path, rows: "TextRows", target: str, how: dict[str, Any], *, as_json: bool) -> None:
     """Label the rows, write them, and say what was found."""
+    from finewright.cli.console import ErrorConsole, OutputConsole, print_json, showing_loading, write_bytes
     from finewright.core.imports import garbage_collection_paused
 
-    with garbage_collection_paused():
-        from finewright.cli.console import ErrorConsole, OutputConsole, print_json, write_bytes
+    with showing_loading(str(run)), garbage_collection_paused():
         from finewright.data import writers
         from finewright.inference import labelling
         from finewright.runs.run import open_run

@@ -39,7 +39,7 @@ def test_train_reports_decisions_and_result(place, tmp_path):
     assert code == 0
     assert out == ""
     for said in (
-        " on rows held out of the 46 training rows: ",
+        "full: suits a small model (",
         "no test file: 8 of 60 rows held out, stratified by label, seed 0",
         "training.learning_rate = ",
         "training.precision = ",

@@ -1,6 +1,7 @@
 """`auto` on small data: methods are tried on held-out rows, the best one is trained, and the reason is kept."""
 
 import json
+import re
 from dataclasses import replace
 from functools import partial
 from types import SimpleNamespace
@@ -12,8 +13,9 @@ from finewright import api, methods, tasks
 from finewright.core.config import RunConfig
 from finewright.data.dataset import Dataset
 from finewright.data.splits import Example
-from finewright.models import pooling
+from finewright.models import hub, pooling
 from finewright.planning.candidates import SMALL_MODEL, DataSize, is_worth_trying, order_by_data, tried_methods
+from finewright.planning.data_size import measure_size
 from finewright.planning.defaults import PAIR_STEPS, Decisions
 from finewright.runs import method_trials, stages
 from finewright.runs.method_trials import Trial
@@ -21,7 +23,7 @@ from finewright.tasks.measures import Metric
 from support import tiny
 
 ACCURACY = Metric("accuracy", is_share=True)
-SIZE = DataSize(num_rows=400, num_validation=40, embeds_texts=True, are_pairs=False, total_parameters=10_000_000)
+SIZE = DataSize(num_rows=400, num_deciding=40, embeds_texts=True, are_pairs=False, total_parameters=10_000_000)
 
 
 def dataset(labels):
@@ -91,7 +93,7 @@ def test_what_suits_few_rows_wins_where_trials_cannot_tell_it_from_the_best():
     trials = [trial("lora", 0.72, num_rows=100), trial("contrastive", 0.71, num_rows=100)]
     said = method_trials.describe(trials, trials[1], metric=ACCURACY, num_rows=100)
     assert said.startswith(
-        "contrastive was as good as the best within one standard error, and suits few rows on rows held out of the"
+        "contrastive was as good as the best within one standard error, and suits few rows on 100 rows held out of the"
     )
 
 
@@ -167,7 +169,7 @@ def test_a_run_trains_the_best_and_says_why(tmp_path):
     choice = next(choice for choice in config["choices"] if choice["option"] == "method")
     assert choice["value"] == config["method"]
     assert "held out" in choice["reason"]
-    assert choice["reason"].startswith("contrastive was no worse than the frozen features on rows held out of the")
+    assert re.match(r"contrastive was no worse than the frozen features on \d+ rows held out of the", choice["reason"])
     assert [one.code for one in notices if getattr(one, "code", "") == "trial"] == ["trial"] * 2, "one trial, and its outcome"
 
 
@@ -299,15 +301,15 @@ def test_the_only_row_of_a_label_is_always_trained_on():
     ("change", "expected"),
     [
         ({}, "contrastive"),
-        ({"num_validation": 19}, ""),  # too few to decide: it is tried first
+        ({"num_deciding": 19}, ""),  # too few to decide: it is tried first
         ({"embeds_texts": False}, "full"),
-        ({"embeds_texts": False, "num_validation": 0}, "full"),
+        ({"embeds_texts": False, "num_deciding": 0}, "full"),
         ({"are_pairs": True}, "full"),
-        ({"are_pairs": True, "num_validation": 19}, ""),
+        ({"are_pairs": True, "num_deciding": 19}, ""),
         ({"embeds_texts": False, "total_parameters": SMALL_MODEL + 1}, "lora"),
         ({"num_rows": 15}, ""),
         ({"num_rows": 501}, "full"),
-        ({"num_rows": 501, "embeds_texts": False, "num_validation": 0}, "full"),
+        ({"num_rows": 501, "embeds_texts": False, "num_deciding": 0}, "full"),
         ({"num_rows": 501, "total_parameters": SMALL_MODEL + 1}, ""),
     ],
 )
@@ -317,6 +319,29 @@ def test_data_and_model_decide_without_trials_where_they_can(change, expected):
     assert ordered[0].name() == (expected or "lora")
     assert bool(reason) == bool(expected)
     assert {method.name() for method in ordered} == {method.name() for method in candidates}
+
+
+def test_a_head_that_starts_at_random_is_compared_with_nothing(tmp_path):
+    tiny.folder(tmp_path, kind="bert")
+    source, rows = hub.ModelSource(tmp_path, "base", ""), dataset(["a", "b"]).train
+    known = {"num_validation": 40, "total_parameters": 1}
+    assert [measure_size(source, rows, head_start=start, **known).num_deciding for start in ("auto", "random")] == [40, 0]
+
+
+def test_plan_and_train_say_the_same_where_the_method_that_suits_does_not_fit(tmp_path):
+    tiny.folder(tmp_path / "base", kind="gpt2")
+    tiny.tickets(tmp_path / "tickets.csv", count=300)
+    data, base, options = tmp_path / "tickets.csv", tmp_path / "base", {"training.max_steps": 2, "training.num_threads": 1}
+    entries = api.plan(data, model=base, options=options).entries
+    peaks = {one.method.name(): one.training_plan.plan.peak_memory_bytes for one in entries}
+    assert peaks["lora"] < peaks["full"], "a budget between them"
+    options["memory_budget"] = f"{(peaks['lora'] + peaks['full']) // 2 / 1000} kB"
+    report = api.plan(data, model=base, options=options)
+    run = api.train(data, model=base, output_dir=tmp_path / "run", options=options)
+    choices = json.loads(run.folder.config.read_text())["choices"]
+    reason = next(choice["reason"] for choice in choices if choice["option"] == "method")
+    assert (report.recommended, report.reason) == ("lora", reason)
+    assert reason.endswith("; full suits the data better and does not fit")
 
 
 def test_many_rows_of_each_of_many_labels_still_suit_contrastive():

@@ -46,11 +46,11 @@ class Method(Options):
     trial_options: ClassVar[dict[str, Any] | None] = None
     """Options with which `auto` tries the method on parts of small data; None: it is not tried."""
     suits_few_rows: ClassVar[bool] = False
-    """Whether `auto` tries the method first on few rows, and takes it unless the frozen features do better."""
+    """Whether `auto` takes the method for few rows of a model that embeds texts, unless the frozen features do better."""
     suits_small_models: ClassVar[bool] = False
-    """Whether `auto` prefers the method where a small model has many rows."""
+    """Whether `auto` prefers the method for a small model, unless another one suits few rows."""
     probe_steps: ClassVar[int] = 500
-    """What `least_updates` returns for a model of any size."""
+    """What `least_updates` returns, unless the method has a rule of its own."""
     preference: ClassVar[int] = 100
     """`auto` prefers the lowest."""
     preference_reason: ClassVar[str] = ""
@@ -75,10 +75,10 @@ class Method(Options):
         """How frozen matrices are quantized when the model is loaded; None: not at all."""
         return None
 
-    def least_updates(self, total_parameters: int) -> int:
+    def least_updates(self, layer_parameters: int) -> int:
         """Return the fewest updates by default where the head starts from the frozen features and the rows give few.
 
-        `total_parameters`: of the model.
+        `layer_parameters`: of the model without its embeddings.
         """
         return self.probe_steps
 

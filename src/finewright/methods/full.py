@@ -8,8 +8,8 @@ if TYPE_CHECKING:
     from finewright.models.meta import BaseNetwork
     from finewright.models.prepared import PreparedModel
 
-LARGE_MODEL = 100_000_000
-"""Parameters from which on few rows are learnt in half of the updates."""
+HALF_UPDATES_FROM = 100_000_000
+"""Parameters of layers from which on few rows are learnt in half of the updates."""
 
 
 class Full(Method):
@@ -25,9 +25,9 @@ class Full(Method):
     learning_rate_range: ClassVar[tuple[float, float]] = (1e-6, 1e-3)
     search: ClassVar[dict[str, Span | tuple[Any, ...]]] = {"training.weight_decay": (0.0, 0.01, 0.1)}
 
-    def least_updates(self, total_parameters: int) -> int:
-        """Return half as many updates for a large model, which has learnt its rows by heart long before (decision 34)."""
-        return self.probe_steps // 2 if total_parameters >= LARGE_MODEL else self.probe_steps
+    def least_updates(self, layer_parameters: int) -> int:
+        """Return half as many updates for large layers, which have learnt the rows by heart long before (decision 34)."""
+        return self.probe_steps // 2 if layer_parameters >= HALF_UPDATES_FROM else self.probe_steps
 
     def prepare(self, base: "BaseNetwork") -> "PreparedModel":
         """Make every parameter trainable."""

@@ -16,9 +16,9 @@ if TYPE_CHECKING:
     from finewright.tasks.base import Task
 
 MOST_ROWS = 500
-"""Training rows up to which methods are tried; with more, differences between methods are small and trials take long."""
+"""Training rows of small data; with more, differences between methods are small and trials take long."""
 MOST_PER_LABEL, MOST_ROWS_OF_MANY_LABELS = 16, 2_000
-"""Rows of a label up to which they are tried too, and how many rows there may be then."""
+"""Rows of a label up to which data is small too, and how many rows there may be then."""
 LEAST_ROWS = 16
 LEAST_DECIDING_ROWS = 20
 """Validation rows that may decide for the head's start and against all training; of fewer, one row is more than 5 points."""
@@ -118,25 +118,29 @@ def _is_small_data(task: "Task", num_rows: int) -> bool:
 
 @dataclass(frozen=True)
 class DataSize:
-    """What the order of methods depends on. `embeds_texts`: as in `pooling.embeds_texts`. `are_pairs`: whether rows are pairs of
-    texts: their label is a relation, and pairs with one label are not alike. `total_parameters`: of the model."""
+    """What the order of methods depends on.
+
+    `num_deciding`: validation rows on which a run compares its trained model with its start. `embeds_texts`: as in
+    `pooling.embeds_texts`. `are_pairs`: whether rows are pairs of texts: their label is a relation, and pairs with one label are
+    not alike. `total_parameters`: of the model.
+    """
 
     num_rows: int
-    num_validation: int
+    num_deciding: int
     embeds_texts: bool
     are_pairs: bool
     total_parameters: int
 
     @property
     def model(self) -> str:
-        """The model in words."""
-        return f"a model of {self.total_parameters / 1e6:,.1f} million parameters"
+        """The size of the model in words."""
+        return f"{self.total_parameters / 1e6:,.1f} million parameters"
 
 
 def order_by_data(candidates: Sequence[Method], task: "Task", size: DataSize) -> tuple[tuple[Method, ...], str]:
     """Return the candidates with the one first that suits the data without any trial, and the reason; else as they are, and none.
 
-    Trials compare with the frozen features on small data. They are not made where the validation rows of the run do the same, and
+    Trials compare with the frozen features on small data. They are not made where the validation rows of the run do the same, nor
     with a decoder that does not embed texts: its frozen features say too little (decision 34). With many rows all weights of a
     small model are trained. Otherwise trials decide, or the usual order.
     """
@@ -144,14 +148,14 @@ def order_by_data(candidates: Sequence[Method], task: "Task", size: DataSize) ->
         return tuple(candidates), ""
     first, reason = None, ""
     if _is_small_data(task, size.num_rows):
-        decides = size.num_validation >= LEAST_DECIDING_ROWS
+        decides = size.num_deciding >= LEAST_DECIDING_ROWS
         if decides or not size.embeds_texts:
             first, why = _choose_for_few_rows(candidates, task, size)
-            judge = f"{size.num_validation:,} validation rows decide between it and frozen features"
-            reason = f"{why} {size.num_rows:,} rows; {judge}" if decides else f"{why} {size.num_rows:,} rows"
+            judge = f"; {size.num_deciding:,} validation rows decide whether training helped" if decides else ""
+            reason = f"{why} {size.num_rows:,} rows{judge}"
     elif size.num_rows > MOST_ROWS and size.total_parameters <= SMALL_MODEL and not task.is_language_model():
         first = _trains_whole(candidates)
-        reason = f"{size.model} learns most from {size.num_rows:,} rows with all of them"
+        reason = f"a model of {size.model} learns most from {size.num_rows:,} rows with all of them"
     if first is None:
         return tuple(candidates), ""
     return (first, *(method for method in candidates if method is not first)), reason
@@ -164,8 +168,8 @@ def _choose_for_few_rows(candidates: Sequence[Method], task: "Task", size: DataS
         return suiting[0], "suits"
     whole = _trains_whole(candidates)
     if whole and size.total_parameters <= SMALL_MODEL:
-        return whole, f"{size.model} learns more by it than by any other method from"
-    return candidates[0], "the preferred method for"
+        return whole, f"suits a small model ({size.model}) with"
+    return candidates[0], f"suits a large model ({size.model}) with"
 
 
 def _trains_whole(candidates: Sequence[Method]) -> Method | None:

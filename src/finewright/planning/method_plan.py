@@ -258,6 +258,11 @@ def describe_lengths(splits: Splits) -> SplitLengths:
     )
 
 
+def describe_missed(method: Method) -> str:
+    """Return the end of a sentence about the method that would be taken if it fitted."""
+    return f"; {method.name()} suits the data better and does not fit"
+
+
 def describe_left_out(*, preferred_to: Method | None) -> list[str]:
     """Return sentences about methods that `auto` prefers and did not plan, since packages for them are not installed.
 

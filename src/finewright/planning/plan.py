@@ -172,7 +172,7 @@ def plan_training(
         updates = _pair_updates(texts, settings=settings, num_labels=len(task.labels), choices=made)
         every, patience = len(updates), 0
     else:
-        usual = (*task.least_epochs, method.least_updates(base.total_parameters) if start == "probe" else defaults.LEAST_STEPS)
+        usual = (*task.least_epochs, method.least_updates(_layer_parameters(base)) if start == "probe" else defaults.LEAST_STEPS)
         updates, every = _usual_updates(training, first, usual=usual, settings=settings, choices=made)
         patience = defaults.default_early_stopping_patience(options, num_validation=len(scored), choices=made)
     warnings += _few_rows(updates, num_rows=len(training), least=task.least_rows_per_update)
@@ -251,6 +251,10 @@ def _describe_probe(training: Sequence[int], test: Sequence[int], *, most: int) 
 def _loaded_bytes(base: BaseNetwork, budget: MemoryBudget) -> int:
     """Return 0 for a GPU: its weights are read into main memory and rounded or quantized there."""
     return 0 if budget.device == "cuda" else base.loaded_bytes
+
+
+def _layer_parameters(base: BaseNetwork) -> int:
+    return base.total_parameters - base.network.get_input_embeddings().weight.numel()
 
 
 def _weight_bytes(prepared_model: PreparedModel) -> int:

@@ -29,6 +29,7 @@ from finewright.planning.task_choice import choose_task
 from finewright.tasks.base import Task
 
 ASSUMED_ROWS, ASSUMED_TOKENS = 1000, 128
+FIRST_THAT_FITS = "the first in the order of preference that fits"
 CHARACTERS_PER_TOKEN = 4
 """Of English text: a little below what the usual tokenizers reach, so that texts are assumed too long rather than too short."""
 
@@ -92,7 +93,7 @@ class PlannedTrials:
         first, *others = self.methods
         when = "if it is worse than the frozen features" if self.is_first_enough else "after it"
         seconds = units.format_seconds(self.seconds)
-        tried = f"{first} is tried on held-out rows, in about {seconds} at most"
+        tried = f"{first} is tried on held-out rows, in about {seconds}"
         return f"so few rows decide themselves: {tried}; {' and '.join(others)} {when}"
 
 
@@ -151,23 +152,28 @@ def plan_methods(
     rows = [] if source is None else datasets.read(source, options=settings.data, row_kind=type(task).row_kind).train
     num_validation = 0 if source is None else len(texts.validation)
     total = entries[0].training_plan.plan.total_parameters
-    size = measure_size(model, rows, num_validation=num_validation, total_parameters=total)
+    known = {"num_validation": num_validation, "head_start": settings.training.head_start}
+    size = measure_size(model, rows, total_parameters=total, **known)
     recommended, reason, trials = _choose_first(entries, task, size)
     return PlanReport(entries, recommended, reason, budget, notes, name, findings, trials, example)
 
 
 def _choose_first(entries: list[PlannedMethod], task: Task, size: DataSize) -> tuple[str, str, PlannedTrials | None]:
     """Return what is recommended, why, and what `auto` tries; the method that suits the data is put first, in place."""
-    fitting = [entry.method for entry in entries if entry.training_plan.fits and entry.method.weights != "random"]
-    ordered, suits = order_by_data(fitting, task, size)
-    if not suits:
+    known = sorted((entry.method for entry in entries if entry.method.weights != "random"), key=lambda one: one.preference)
+    ordered, suits = order_by_data(known, task, size)
+    fitting = [entry.method for entry in entries if entry.training_plan.fits]
+    first = next((method for method in ordered if method in fitting), None)
+    if not suits or first is None:
         return *_recommend(entries), _plan_trials(entries, task, size)
-    entries.sort(key=lambda entry: entry.method is not ordered[0])
-    return ordered[0].name(), suits, None
+    entries.sort(key=lambda entry: entry.method is not first)
+    if first is ordered[0]:
+        return first.name(), suits, None
+    return first.name(), f"{first.preference_reason or FIRST_THAT_FITS}{method_plan.describe_missed(ordered[0])}", None
 
 
 def _plan_trials(entries: Sequence[PlannedMethod], task: Task, size: DataSize) -> PlannedTrials | None:
-    """Return what `auto` tries; both halves together take about as long as a run of the method."""
+    """Return what `auto` tries; its time is that of a run, as a trial of both halves takes about as long."""
     fitting = [entry for entry in entries if entry.training_plan.fits]
     tried = tried_methods([entry.method for entry in fitting], size)
     if len(tried) < 2 or not is_worth_trying([entry.method for entry in fitting], task, num_rows=size.num_rows):
@@ -272,7 +278,7 @@ def _recommend(entries: Sequence[PlannedMethod]) -> tuple[str, str]:
         least = min(entries, key=lambda entry: entry.training_plan.plan.peak_memory_bytes)
         return "", f"no method fits; the least, {least.method.name()}, {least.advice}"
     first = fitting[0]
-    why = first.method.preference_reason or "the first in the order of preference that fits"
+    why = first.method.preference_reason or FIRST_THAT_FITS
     preferred = [entry.method.name() for entry in entries if entry.method.preference < first.method.preference]
     missed = f"; {', '.join(preferred)} would be preferred and does not fit" if preferred else ""
     absent = quantization.missing_packages() if first.method.needs else []

@@ -112,7 +112,8 @@ def try_method(
         rows = dataset.train
         part = replace(dataset, train=[rows[row] for row in chosen], validation=[], test=[rows[row] for row in left_out])
         planned = plan_one(method, part)
-        _check_cost(method, planned, num_parts=len(parts))
+        if not done:
+            _check_cost(method, planned, num_parts=1 if method.suits_few_rows else len(parts))
         model, base = load(planned, part)
         frozen = None
         if _start_head(model, task, planned, base=base) and method.suits_few_rows:
@@ -214,7 +215,8 @@ def describe(trials: Sequence[Trial], best: Trial, *, metric: Metric, num_rows: 
     if any(_is_better(trial, best, metric) for trial in trials):
         why = f"{best.method.name()} was as good as the best within one standard error, and suits few rows"
     tie = "; of equal ones the lowest loss decides" if sum(trial.value == best.value for trial in trials) > 1 else ""
-    return f"{why} on rows held out of the {counted(num_rows, 'training row')}: {found}{tie} ({seconds:.0f} s)"
+    scored = "rows" if best.right is None else counted(len(best.right), "row")
+    return f"{why} on {scored} held out of the {counted(num_rows, 'training row')}: {found}{tie} ({seconds:.0f} s)"
 
 
 def choose_best(trials: Sequence[Trial], *, metric: Metric) -> Trial:

@@ -164,7 +164,8 @@ def select_method(context: RunContext, dataset: Dataset, task: Task, *, cache: D
     is_new = not (context.folder.earlier and context.folder.earlier.method)
     if is_new and len(candidates) > 1:
         total = meta.meta_model(config_only, head_spec=task.head_spec, tokenizer=False).total_parameters
-        size = measure_size(config_only, dataset.train, num_validation=len(dataset.validation), total_parameters=total)
+        known = {"num_validation": len(dataset.validation), "head_start": settings.training.head_start}
+        size = measure_size(config_only, dataset.train, total_parameters=total, **known)
         candidates, tried = order_by_data(candidates, task, size)
         if not tried and is_worth_trying(candidates, task, num_rows=size.num_rows):
             candidates, tried = try_methods(context, dataset, task, size=size, cache=cache)
@@ -221,13 +222,14 @@ def try_methods(
         return ready.model, ready.base
 
     candidates, trials = methods_for_task(context.request.candidates, type(task)), []
-    for method in tried_methods(candidates, size):
+    tried = tried_methods(candidates, size)
+    for method in tried if len(tried) > 1 else ():
         context.notify(f"trying {method.name()} on held-out training rows", code="trial")
         try:
             with context.stop.at_once(), preserving_random_state(torch.device(context.machine.device)):
                 trials.append(method_trials.try_method(method, dataset, task, plan_one=plan_one, load=load))
         except UserError as error:  # the others are tried all the same; the run itself meets the fault again if it is the data's
-            context.notify(f"{method.name()} cannot be tried: {error.what}", level="warning", code="trial")
+            context.notify(f"{method.name()} cannot be tried: {error.what} → {error.fix}", level="warning", code="trial")
             continue
         if trials[-1].is_enough:
             break
@@ -249,6 +251,7 @@ def choose_plan(
     if len(candidates) > 1:
         is_first = bool(tried) and method is candidates[0]
         reason = tried if is_first else method.preference_reason or "the first method that fits"
+        reason += method_plan.describe_missed(candidates[0]) if tried and not is_first else ""
         decisions.note("method", method.name(), reason if training_plan.fits else "the preferred one; none fits")
         if tried and training_plan.fits:
             context.notify(reason if reason.startswith(method.name()) else f"{method.name()}: {reason}", code="trial")

@@ -379,5 +379,17 @@ def test_beginnings_with_endings_to_choose_from():
         found = dataset_module.read_rows(table, options=DataConfig(), row_kind="conversation")[0][0]
         assert said(found)[1] == ("assistant", "melts.")
         assert found.choices == tuple(endings)
-    with pytest.raises(UserError, match="the answer '7' is none of the 4 choices"):
+    with pytest.raises(UserError, match="the answer '7' is none of the 4 choices, nor a letter or number of one, from 0 on"):
         read([{**row, "label": "7"}])
+
+
+def test_answers_that_seem_to_count_from_1_are_refused_whatever_is_skipped():
+    rows = [
+        {"question": f"Which {number}?", "choices": ["red", "green", "blue"], "answer": number % 3 + 1} for number in range(6)
+    ]
+    with pytest.raises(UserError, match="'answer' has numbers of choices of which none is 0") as caught:
+        read(rows, skip_invalid_rows=True)
+    assert "subtract 1" in caught.value.fix
+    assert len(read([{**row, "answer": row["answer"] - 1} for row in rows])) == 6
+    words = [{**row, "choices": ["1", "2", "3"]} for row in rows]
+    assert len(read(words)) == 6, "the answers are the choices themselves"

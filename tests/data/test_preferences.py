@@ -132,3 +132,12 @@ def test_texts_that_are_json_are_no_messages(text):
     ]
     assert said(read([{"prompt": "a", "completion": text, "label": True}])[0].chosen) == [("assistant", text)]
     assert said(read([{"messages": [USER, GOOD], "rejected_response": text}])[0].rejected) == [("assistant", text)]
+
+
+def test_one_bad_label_among_many_is_named_and_does_not_change_the_task():
+    rows = [{"prompt": f"p {number}", "completion": f"c {number}", "label": number % 2 == 0} for number in range(30)]
+    rows[5]["label"] = None
+    table = to_table(rows)
+    assert dataset_module.detect_row_kind(table, options=DataConfig())[0] == "preference"
+    with pytest.raises(UserError, match="wanted true or false in 'label', found None"):
+        dataset_module.read_rows(table, options=DataConfig(), row_kind="preference")

@@ -12,10 +12,9 @@ from finewright.core import hardware
 from finewright.core.errors import ExitCode, UserError
 
 if TYPE_CHECKING:
-    from finewright.core.config import Options
     from finewright.data.conversations import Conversation
     from finewright.data.readers.base import FileTable
-    from finewright.inference.generation import Generation
+    from finewright.inference.generation import Generation, GenerationOptions
     from finewright.inference.language_model import LanguageModel
 
 STANDARD_INPUT = "-"
@@ -30,7 +29,7 @@ class PromptRows:
     notes: list[str] = field(default_factory=list)
 
 
-def load_options() -> "type[Options]":
+def load_options() -> "type[GenerationOptions]":
     """Import the options of generating."""
     from finewright.inference.generation import GenerationOptions
 
@@ -86,7 +85,7 @@ def generate(
     from finewright.data import writers
 
     options = dict(flags)
-    build_options(load_options(), options)
+    most = build_options(load_options(), options).max_new_tokens
     if schema is not None:
         options["json_schema"] = read_schema(schema)
     rows = _read_rows(prompts or [], file)
@@ -108,15 +107,22 @@ def generate(
     if output is not None:
         counted = "1 answer" if len(answers) == 1 else f"{len(answers):,} answers"
         notes.append(f"{counted}, written to {output}")
-    for note in (*notes, *_describe_cut(answers)):
+    for note in (*notes, *_describe_cut(answers, most=most)):
         print_wrapped(ErrorConsole(), note)
 
 
-def _describe_cut(answers: "list[Generation]") -> list[str]:
-    """Return a sentence about answers that ended because they were long; none if all are whole."""
-    num_cut = sum(one.finish_reason == "length" for one in answers)
-    counted = "1 answer was" if num_cut == 1 else f"{num_cut:,} answers were"
-    return [f"{counted} cut; a higher --max-new-tokens may give whole ones"] if num_cut else []
+def _describe_cut(answers: "list[Generation]", *, most: int) -> list[str]:
+    """Return sentences about answers that ended because they were long; none if all are whole. `most`: tokens asked for."""
+    cut = [one for one in answers if one.finish_reason == "length"]
+    num_cut = sum(one.num_tokens >= most for one in cut)
+    sentences = []
+    for number, said in (
+        (num_cut, "cut; a higher --max-new-tokens may give whole ones"),
+        (len(cut) - num_cut, "cut where the model's context ends; shorter prompts leave more room"),
+    ):
+        if number:
+            sentences.append(f"{'1 answer was' if number == 1 else f'{number:,} answers were'} {said}")
+    return sentences
 
 
 def describe(prompt: "Conversation", answer: "Generation") -> dict[str, Any]:

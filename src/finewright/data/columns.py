@@ -369,6 +369,7 @@ def guess_label(table: FileTable, text: str) -> str:
     return _guess(table, (text,), "", label=True)[1]
 
 
-def holds_truth(table: FileTable, column: str) -> bool:
-    """Return whether a column holds nothing but true and false, or 1 and 0."""
-    return all(str(record.values.get(column)).strip().casefold() in _FLAGS for record in table.records[:SAMPLE_ROWS])
+def holds_truth(table: FileTable, column: str, *, least: float = 1.0) -> bool:
+    """Return whether at least this share of a column's values is true or false, or 1 or 0."""
+    values = [str(record.values.get(column)).strip().casefold() for record in table.records[:SAMPLE_ROWS]]
+    return sum(value in _FLAGS for value in values) >= least * len(values)

@@ -1,5 +1,6 @@
 """Which columns of a table make a conversation, found by their names; every row becomes messages, a text or token ids."""
 
+import contextlib
 import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -162,6 +163,7 @@ def read_conversations(
         fix = "--prompt-column NAME --answer-column NAME, or columns named `messages`, `prompt` and `completion`, or `text`"
         raise bad_file(f"no columns of conversations; the columns are {list_columns(table)}", file, fix)
     read = _READERS[shape.form]
+    _check_counting(table, shape, file=file)
     rows, notes = collect_rows(
         table, options, lambda record: read(record, shape, options, answers), used=[*shape.columns.values()], file=file
     )
@@ -274,8 +276,26 @@ def _read_history(value: Any) -> tuple[Message, ...]:
     )
 
 
-def _read_choices(value: Any, answer: Any) -> tuple[tuple[str, ...], str]:
-    """Return the answers to choose from, and the right one: it is given by its text, letter, or number from 0 on."""
+def _check_counting(table: FileTable, shape: Shape, *, file: str) -> None:
+    """Raise `UserError` if answers are numbers of choices that seem to count from 1: then most would mean another choice."""
+    if not {"choices", "answer"} <= shape.columns.keys():
+        return
+    numbers, is_past_end = [], False
+    for record in table.records:
+        said = str(shape.value(record, "answer")).strip()
+        with contextlib.suppress(Fault):
+            choices, marks = _parse_choices(shape.value(record, "choices"))
+            if said.isdigit() and said not in choices and said not in marks[: len(choices)]:
+                numbers.append(int(said))
+                is_past_end |= int(said) == len(choices)
+    if is_past_end and 0 not in numbers:
+        what = f"{shape.columns['answer']!r} has numbers of choices of which none is 0, but some the number of choices"
+        fix = "numbers count from 0: subtract 1 from them all, or write letters or the answers themselves"
+        raise bad_file(what, file, fix)
+
+
+def _parse_choices(value: Any) -> tuple[tuple[str, ...], list[str]]:
+    """Return the answers to choose from, and what each is called."""
     given = parse_json_cell(value)
     given = parse_written_list(given) if isinstance(given, str) else given
     marks: list[str] = list(LETTERS)
@@ -283,7 +303,12 @@ def _read_choices(value: Any, answer: Any) -> tuple[tuple[str, ...], str]:
         marks, given = [str(one) for one in given.get("label", marks)], given.get("text")
     if not isinstance(given, list | tuple) or not given:
         raise Fault(f"wanted a list of choices, found {str(value)[:60]!r}")
-    choices = tuple(read_content(one, what="choice") for one in given)
+    return tuple(read_content(one, what="choice") for one in given), marks
+
+
+def _read_choices(value: Any, answer: Any) -> tuple[tuple[str, ...], str]:
+    """Return the answers to choose from, and the right one: it is given by its text, letter, or number from 0 on."""
+    choices, marks = _parse_choices(value)
     if answer is None or answer == "":
         return choices, ""
     said = str(answer).strip()
@@ -293,7 +318,7 @@ def _read_choices(value: Any, answer: Any) -> tuple[tuple[str, ...], str]:
         return choices, choices[marks.index(said)]
     if said.isdigit() and int(said) < len(choices):
         return choices, choices[int(said)]
-    raise Fault(f"the answer {said!r} is none of the {len(choices)} choices, nor a letter or number of one")
+    raise Fault(f"the answer {said!r} is none of the {len(choices)} choices, nor a letter or number of one, from 0 on")
 
 
 def _finish(

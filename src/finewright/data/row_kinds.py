@@ -18,6 +18,8 @@ _OF_PAIRS = ("label", "labels", "class", "target", "label_text", "score", "simil
 """Usual names of what is said of a question with an answer; others may be of the question alone."""
 _OF_ANSWERS = ("label", "labels", "class", "label_text")
 """Names of what is said of an answer to a prompt; a topic or category is of the prompt, and collections of answers have one."""
+MOSTLY = 0.9
+"""Share of true and false values from which on a column says whether answers are good: the others are faults, which are named."""
 _COUNTED = ("tokens", "words", "chars", "characters", "bytes")
 _ABOUT_TEXTS = (
     {"length", "len", "size", "timestamp", "time", "offset", "perplexity", "tokens"}
@@ -141,7 +143,7 @@ def _refuse_unclear_judgment(table: FileTable, names: Mapping[str, str], shape: 
     if not label or shape.form not in ("instruction", "chat"):
         return
     fixes = []
-    if column_names.holds_truth(table, label):
+    if column_names.holds_truth(table, label, least=MOSTLY):
         fixes.append(f"--task preference if {label!r} says whether an answer is good")
     if shape.form == "instruction" and column_names.has_few_values(table, label):
         texts = " ".join(f"--text-column {shape.columns[part]}" for part in ("prompt", "answer"))
@@ -186,9 +188,9 @@ def _tell_preferences(table: FileTable, names: Mapping[str, str]) -> str:
     """Return by what a table has preferences; empty if it has none. `names`: of the columns, as written, by their plain form."""
     if {"chosen", "rejected"} <= names.keys():
         return "it has columns of chosen and rejected answers"
-    if {"prompt", "completion", "label"} <= names.keys() and column_names.holds_truth(table, names["label"]):
+    if {"prompt", "completion", "label"} <= names.keys() and column_names.holds_truth(table, names["label"], least=MOSTLY):
         return "it has prompts, completions, and whether each of these is good"
-    if "kto_tag" in names and column_names.holds_truth(table, names["kto_tag"]):
+    if "kto_tag" in names and column_names.holds_truth(table, names["kto_tag"], least=MOSTLY):
         return f"{names['kto_tag']!r} says whether each answer is good"
     return ""
 

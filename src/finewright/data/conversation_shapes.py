@@ -283,9 +283,11 @@ def _check_counting(table: FileTable, shape: Shape, *, file: str) -> None:
     numbers, is_past_end = [], False
     for record in table.records:
         said = str(shape.value(record, "answer")).strip()
+        if not said.isdigit():
+            continue
         with contextlib.suppress(Fault):
             choices, marks = _parse_choices(shape.value(record, "choices"))
-            if said.isdigit() and said not in choices and said not in marks[: len(choices)]:
+            if said not in choices and said not in marks[: len(choices)]:
                 numbers.append(int(said))
                 is_past_end |= int(said) == len(choices)
     if is_past_end and 0 not in numbers:

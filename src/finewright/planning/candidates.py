@@ -136,6 +136,11 @@ class DataSize:
         """The size of the model in words."""
         return f"{self.total_parameters / 1e6:,.1f} million parameters"
 
+    @property
+    def can_draw_together(self) -> bool:
+        """Whether rows with one label can be drawn together."""
+        return self.embeds_texts and not self.are_pairs
+
 
 def order_by_data(candidates: Sequence[Method], task: "Task", size: DataSize) -> tuple[tuple[Method, ...], str]:
     """Return the candidates with the one first that suits the data without any trial, and the reason; else as they are, and none.
@@ -164,7 +169,7 @@ def order_by_data(candidates: Sequence[Method], task: "Task", size: DataSize) ->
 def _choose_for_few_rows(candidates: Sequence[Method], task: "Task", size: DataSize) -> tuple[Method, str]:
     """Return the method for small data where nothing is tried, and why, to go before the number of rows."""
     suiting = [method for method in candidates if method.suits_few_rows and not task.why_not(method)]
-    if suiting and size.embeds_texts and not size.are_pairs:
+    if suiting and size.can_draw_together:
         return suiting[0], "suits"
     whole = _trains_whole(candidates)
     if whole and size.total_parameters <= SMALL_MODEL:
@@ -182,8 +187,7 @@ def tried_methods(candidates: Sequence[Method], size: DataSize) -> list[Method]:
     Methods that draw texts together made models worse that do not embed texts (decision 30). A small model is trained whole where
     that is possible, not with adapters (decision 33).
     """
-    draws = size.embeds_texts and not size.are_pairs
-    suiting = [one for one in candidates if one.trial_options is not None and (draws or one.objective == "task")]
+    suiting = [one for one in candidates if one.trial_options is not None and (size.can_draw_together or one.objective == "task")]
     whole = [one for one in suiting if one.suits_small_models]
     if whole and size.total_parameters <= SMALL_MODEL:
         suiting = [one for one in suiting if one.saves != "adapter"]
